@@ -1,0 +1,1 @@
+//! Access: may this caller use this route.

@@ -1,0 +1,1 @@
+//! Authentication: who is calling. Only this room makes a `Caller`.

@@ -1,0 +1,1 @@
+//! Sizes, media types and shapes of request bodies.

@@ -1,0 +1,1 @@
+//! The journal: an ordered, durable, partitioned log of records.

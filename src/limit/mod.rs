@@ -1,0 +1,1 @@
+//! Short-window rates and concurrency, in memory.

@@ -1,0 +1,1 @@
+//! Outbound HTTP, names and trust roots that stages share.

@@ -1,0 +1,136 @@
+/// Something that happened and is counted. Stages report it; `Metrics` alone knows the names and
+/// labels under which operators see it. Labels are bounded: names from the configuration, never
+/// values from requests.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// An identity provider's keys were fetched, or were not.
+    KeysFetched {
+        /// Name of the provider.
+        provider: &'a str,
+        /// Whether usable keys came.
+        ok: bool,
+    },
+    /// A token was looked up in the cache of verified tokens.
+    TokenCache {
+        /// Whether it was there.
+        hit: bool,
+    },
+    /// An endpoint's health changed.
+    Health {
+        /// Name of the cluster.
+        cluster: &'a str,
+        /// Address of the endpoint.
+        endpoint: &'a str,
+        /// What it is now.
+        healthy: bool,
+    },
+    /// An endpoint was taken out for failures that requests saw.
+    Ejected {
+        /// Name of the cluster.
+        cluster: &'a str,
+        /// Address of the endpoint.
+        endpoint: &'a str,
+    },
+    /// A backend call was tried again.
+    Retried {
+        /// Name of the cluster.
+        cluster: &'a str,
+    },
+    /// A retry was wanted and the budget forbade it.
+    RetryBudgetSpent {
+        /// Name of the cluster.
+        cluster: &'a str,
+    },
+    /// A cluster's names were resolved, or were not.
+    Resolved {
+        /// Name of the cluster.
+        cluster: &'a str,
+        /// Whether addresses came.
+        ok: bool,
+    },
+    /// A backend answered a call.
+    UpstreamCall {
+        /// Name of the cluster.
+        cluster: &'a str,
+        /// Status, or `None` if there was no answer.
+        status: Option<u16>,
+        /// Time from start to the last byte.
+        seconds: f64,
+    },
+    /// A part of a composite route ended.
+    Part {
+        /// Name of the route.
+        route: &'a str,
+        /// Name of the part.
+        part: &'a str,
+        /// Whether it gave its answer.
+        ok: bool,
+    },
+    /// A quota rule was asked.
+    Quota {
+        /// Name of the rule.
+        rule: &'a str,
+        /// What became of it.
+        outcome: QuotaOutcome,
+    },
+    /// Records became durable in the journal together.
+    JournalCommit {
+        /// How many.
+        records: u64,
+        /// Time it took.
+        seconds: f64,
+    },
+    /// The vault was read, written or purged.
+    Vault {
+        /// What was done.
+        operation: VaultOperation,
+    },
+    /// A reload was tried.
+    Reload {
+        /// Whether the new configuration is in use.
+        ok: bool,
+    },
+    /// The access log could not keep up and a line was dropped.
+    AccessLogDropped,
+    /// A request reached no route because the listener refused it.
+    ListenerRefused {
+        /// Why, in a word.
+        reason: &'static str,
+    },
+    /// A panic was caught; the request was answered with 500.
+    Panicked,
+}
+
+/// What became of a reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum QuotaOutcome {
+    /// Admitted and counted.
+    Admitted,
+    /// Refused: used up.
+    Exceeded,
+    /// Given back: the answer was no use.
+    Refunded,
+    /// The ledger could not be asked.
+    Unavailable,
+}
+
+/// What was done with the vault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum VaultOperation {
+    /// Found in memory.
+    MemoryHit,
+    /// Found on disk.
+    DiskHit,
+    /// Found nowhere.
+    Miss,
+    /// Written.
+    Stored,
+    /// Not written: larger than the largest entry allowed.
+    TooLarge,
+    /// Removed by a purge.
+    Purged,
+    /// Removed for room.
+    Evicted,
+    /// The disk failed; the request went on as a miss.
+    Fault,
+}

@@ -1,0 +1,1 @@
+//! Quotas: rules, windows, the ledger and reservations.

@@ -1,0 +1,75 @@
+use std::net::IpAddr;
+
+use http::{HeaderMap, Method};
+
+/// Why a request target can't be given one unambiguous meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// Not an absolute path (RFC 9112 section 3.2.1).
+    #[error("the path does not start with '/'")]
+    NotAbsolute,
+    /// `%` without two hexadecimal digits.
+    #[error("the path has a broken percent escape")]
+    BrokenEscape,
+    /// Decodes to bytes that are not UTF-8.
+    #[error("the path does not decode to UTF-8")]
+    NotUtf8,
+    /// An escaped or raw NUL or other control character.
+    #[error("the path has a control character")]
+    ControlCharacter,
+    /// An escaped slash or any backslash: backends disagree on what they mean.
+    #[error("the path has an encoded slash or a backslash")]
+    AmbiguousSeparator,
+    /// More `..` than segments before it.
+    #[error("the path leaves its root")]
+    AboveRoot,
+}
+
+/// A path in its one normal form: every spelling of it reads the same for route matching, for
+/// policies, for cache keys and for the backend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NormalPath {
+    /// Decoded once; single slashes; no dot segments.
+    pub decoded: String,
+    /// The same path, escaped again for the wire.
+    pub encoded: String,
+}
+
+/// What a request says of itself in its first lines, normalised once.
+#[derive(Clone, Debug)]
+pub struct RequestHead {
+    /// The method.
+    pub method: Method,
+    /// `https` on a TLS listener, else `http`.
+    pub https: bool,
+    /// Host without port, lower case, without a trailing dot.
+    pub host: String,
+    /// The path.
+    pub path: NormalPath,
+    /// The query without `?`, as it came.
+    pub query: Option<String>,
+    /// The caller's address: the peer's, or what a trusted proxy says.
+    pub address: IpAddr,
+    /// SHA-256 of the client certificate that TLS verified.
+    pub certificate_thumbprint: Option<[u8; 32]>,
+    /// Number of this request in all logs: `x-request-id`.
+    pub request_id: String,
+}
+
+impl RequestHead {
+    /// The first value of a query parameter, decoded (application/x-www-form-urlencoded).
+    pub fn query_value(&self, name: &str) -> Option<String> {
+        self.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// All query parameters in order, decoded; bytes that are not UTF-8 become U+FFFD.
+    pub fn query_pairs(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        let query = self.query.as_deref().unwrap_or_default();
+        form_urlencoded::parse(query.as_bytes()).map(|(key, value)| (key.into(), value.into()))
+    }
+}
+
+/// The first value of a header as text; `None` if absent or not visible ASCII.
+pub(super) fn header_text<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}

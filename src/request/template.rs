@@ -1,0 +1,121 @@
+use std::fmt;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{Captures, Facts, ValueError, ValueSource};
+
+/// What may stand bare in a path segment: RFC 3986 section 2.3's unreserved characters.
+const SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A text with values of the request in braces: `/v1/{account}`, `{claim.sub}`, `{header.x-id}`.
+/// Two braces stand for one.
+///
+/// A bare name is a part of the route's path if the route names one so, else a single-word source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    source: String,
+    pieces: Vec<Piece>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Literal(String),
+    Value(ValueSource),
+}
+
+/// Why a text isn't a template.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// `{` without `}`, or `}` alone.
+    #[error("a brace at character {0} has no partner; write two for a literal brace")]
+    UnbalancedBrace(usize),
+    /// What stands in braces is no value.
+    #[error(transparent)]
+    Value(#[from] ValueError),
+}
+
+/// How values are written into the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// As they are.
+    Plain,
+    /// Percent-encoded, so that a value can't add a segment, a query or an escape of its own.
+    UriComponent,
+}
+
+impl Template {
+    /// Reads a template; `captured` are the names in the route's path.
+    pub fn parse(text: &str, captured: &[&str]) -> Result<Self, TemplateError> {
+        let mut pieces = Vec::new();
+        let mut literal = String::new();
+        let mut characters = text.char_indices().peekable();
+        while let Some((at, character)) = characters.next() {
+            match character {
+                '{' | '}' if characters.next_if(|(_, next)| *next == character).is_some() => {
+                    literal.push(character);
+                }
+                '}' => return Err(TemplateError::UnbalancedBrace(at)),
+                '{' => {
+                    let name: String =
+                        characters.by_ref().map(|(_, c)| c).take_while(|c| *c != '}').collect();
+                    if !text.get(at..).is_some_and(|rest| rest.contains('}')) {
+                        return Err(TemplateError::UnbalancedBrace(at));
+                    }
+                    if !literal.is_empty() {
+                        pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+                    }
+                    pieces.push(Piece::Value(value_named(&name, captured)?));
+                }
+                other => literal.push(other),
+            }
+        }
+        if !literal.is_empty() {
+            pieces.push(Piece::Literal(literal));
+        }
+        Ok(Self { source: text.to_owned(), pieces })
+    }
+
+    /// The text with its values; `None` if one of them is absent.
+    pub fn render(&self, facts: &Facts<'_>, encoding: Encoding) -> Option<String> {
+        let mut text = String::with_capacity(self.source.len() + 32);
+        for piece in &self.pieces {
+            match (piece, encoding) {
+                (Piece::Literal(literal), _) => text.push_str(literal),
+                (Piece::Value(source), Encoding::Plain) => text.push_str(&source.resolve(facts)?),
+                (Piece::Value(source), Encoding::UriComponent) => {
+                    text.extend(utf8_percent_encode(&source.resolve(facts)?, SEGMENT));
+                }
+            }
+        }
+        Some(text)
+    }
+
+    /// The values it needs.
+    pub fn sources(&self) -> impl Iterator<Item = &ValueSource> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Value(source) => Some(source),
+            Piece::Literal(_) => None,
+        })
+    }
+}
+
+fn value_named(name: &str, captured: &[&str]) -> Result<ValueSource, ValueError> {
+    if captured.contains(&name) {
+        return Ok(ValueSource::Path(name.into()));
+    }
+    ValueSource::parse(name)
+}
+
+impl Captures {
+    /// A captured part, escaped for use in a URI path.
+    pub fn encoded(&self, name: &str) -> Option<String> {
+        self.get(name).map(|value| utf8_percent_encode(value, SEGMENT).to_string())
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.source)
+    }
+}

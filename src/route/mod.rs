@@ -1,0 +1,1 @@
+//! From host, path, method, headers and query to a route.

@@ -1,0 +1,1 @@
+//! Edits of headers and JSON bodies: pure functions.

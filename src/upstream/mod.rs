@@ -1,0 +1,1 @@
+//! Backends: clusters, balancing, health, retries.

@@ -1,0 +1,1 @@
+//! The account cache: moka in memory over a table on disk.
