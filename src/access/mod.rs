@@ -1,1 +1,5 @@
 //! Access: may this caller use this route.
+
+mod check;
+
+pub use check::check;

@@ -1,1 +1,11 @@
-//! Sizes, media types and shapes of request bodies.
+//! Sizes, media types and shapes of what a request brings: its head and its body.
+
+mod body;
+mod head;
+mod host;
+mod json;
+
+pub use body::{BodyBudget, check_json_media_type, content_length, is_json_media_type};
+pub use head::check_head;
+pub use host::host_of;
+pub use json::{MAX_DEPTH, read_json};

@@ -1,1 +1,50 @@
-//! The journal: an ordered, durable, partitioned log of records.
+//! The journal: an ordered, durable, partitioned log of records. All that is exact about quotas
+//! rests on the few promises that [`Journal`] makes; everything above the trait is the same
+//! whichever journal stands below it.
+
+mod codec;
+mod embedded;
+mod error;
+mod record;
+mod tail;
+
+pub use codec::RecordError;
+pub use embedded::Embedded;
+pub use error::JournalError;
+pub use record::{AccountBytes, Bucket, Claim, Label, Offset, Period, Record, RecordKey, Use};
+pub use tail::{Tail, TailSender};
+
+use async_trait::async_trait;
+
+use crate::request::UnixMillis;
+
+/// An ordered, durable log in partitions.
+///
+/// What an implementation promises, and all that may be relied on:
+/// - A partition is in total order by offset; offsets rise and are never used again.
+/// - A record that [`append`](Journal::append) confirmed is durable, and every tail delivers it,
+///   or a later record with the same [key](Record::key).
+/// - A record whose append failed for certain
+///   ([`JournalError::is_ambiguous`] is false) never appears. One whose append failed ambiguously
+///   may appear, at once or later, or never.
+/// - A tail delivers durable records only, in order.
+/// - Of several records with one key only the last need be kept (compaction). Writers keep that
+///   harmless by having at most one record for each key on its way.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// How many partitions there are, numbered from 0. Fixed for the life of the journal.
+    fn partitions(&self) -> u32;
+
+    /// Appends a record and resolves once it is durable.
+    async fn append(&self, partition: u32, record: Record) -> Result<Offset, JournalError>;
+
+    /// All records of a partition from an offset on, then those to come.
+    async fn tail(&self, partition: u32, from: Offset) -> Result<Tail, JournalError>;
+
+    /// One past the offset of the last durable record.
+    async fn end(&self, partition: u32) -> Result<Offset, JournalError>;
+
+    /// Lets go of records whose period ended at or before a time; says how many. A journal that
+    /// removes them by an age of its own does nothing here.
+    async fn forget(&self, partition: u32, ended: UnixMillis) -> Result<u64, JournalError>;
+}

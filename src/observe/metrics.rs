@@ -1,10 +1,308 @@
-use super::Event;
+use std::fmt;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry, Unit};
+
+use super::names::Name;
+use super::{Event, Exchange, QuotaOutcome, VaultOperation};
+
+/// Labels: names from the configuration and fixed words only, so that no caller can make series.
+type Labels = Vec<(&'static str, String)>;
+type Counters = Family<Labels, Counter>;
+type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
 /// The one registry of metrics.
-#[derive(Debug, Default)]
-pub struct Metrics {}
+pub struct Metrics {
+    registry: Registry,
+    requests: Counters,
+    request_seconds: Histograms,
+    stage_seconds: Histograms,
+    in_progress: Gauge,
+    refusals: Counters,
+    key_fetches: Counters,
+    token_cache: Counters,
+    endpoint_healthy: Family<Labels, Gauge>,
+    ejections: Counters,
+    retries: Counters,
+    retries_refused: Counters,
+    resolutions: Counters,
+    upstream_calls: Counters,
+    upstream_seconds: Histograms,
+    parts: Counters,
+    quota: Counters,
+    journal_records: Counter,
+    journal_commit_seconds: Histogram,
+    vault: Counters,
+    reloads: Counters,
+    last_reload_ok: Gauge,
+    access_log_dropped: Counter,
+    listener_refusals: Counters,
+    panics: Counter,
+}
+
+/// From a cache hit (tens of microseconds) to a slow backend (tens of seconds).
+const REQUEST_BUCKETS: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
+/// From a stage that only looks something up to one that waits for a disk.
+const STAGE_BUCKETS: [f64; 9] =
+    [0.000_005, 0.000_02, 0.000_1, 0.000_5, 0.001, 0.005, 0.02, 0.1, 1.0];
+
+fn request_histogram() -> Histogram {
+    Histogram::new(REQUEST_BUCKETS)
+}
+
+fn stage_histogram() -> Histogram {
+    Histogram::new(STAGE_BUCKETS)
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let request = || Histograms::new_with_constructor(request_histogram as fn() -> Histogram);
+        let stage = || Histograms::new_with_constructor(stage_histogram as fn() -> Histogram);
+        let r = &mut registry;
+        Self {
+            requests: count(r, Name::Requests),
+            request_seconds: time(r, Name::RequestSeconds, request()),
+            stage_seconds: time(r, Name::StageSeconds, stage()),
+            in_progress: count(r, Name::InProgress),
+            refusals: count(r, Name::Refusals),
+            key_fetches: count(r, Name::KeyFetches),
+            token_cache: count(r, Name::TokenCache),
+            endpoint_healthy: count(r, Name::EndpointHealthy),
+            ejections: count(r, Name::Ejections),
+            retries: count(r, Name::Retries),
+            retries_refused: count(r, Name::RetriesRefused),
+            resolutions: count(r, Name::Resolutions),
+            upstream_calls: count(r, Name::UpstreamCalls),
+            upstream_seconds: time(r, Name::UpstreamSeconds, request()),
+            parts: count(r, Name::Parts),
+            quota: count(r, Name::Quota),
+            journal_records: count(r, Name::JournalRecords),
+            journal_commit_seconds: time(r, Name::JournalCommitSeconds, stage_histogram()),
+            vault: count(r, Name::Vault),
+            reloads: count(r, Name::Reloads),
+            last_reload_ok: count(r, Name::LastReloadOk),
+            access_log_dropped: count(r, Name::AccessLogDropped),
+            listener_refusals: count(r, Name::ListenerRefusals),
+            panics: count(r, Name::Panics),
+            registry,
+        }
+    }
+}
+
+fn count<M: Metric + Clone + Default>(registry: &mut Registry, name: Name) -> M {
+    let metric = M::default();
+    registry.register(name.text(), name.help(), metric.clone());
+    metric
+}
+
+fn time<M: Metric + Clone>(registry: &mut Registry, name: Name, metric: M) -> M {
+    registry.register_with_unit(name.text(), name.help(), Unit::Seconds, metric.clone());
+    metric
+}
+
+fn yes_no(flag: bool) -> String {
+    if flag { "true" } else { "false" }.to_owned()
+}
+
+/// `2xx` and the like; `none` for no answer.
+fn status_class(status: Option<u16>) -> String {
+    status.map_or_else(|| "none".to_owned(), |status| format!("{}xx", status / 100))
+}
 
 impl Metrics {
     /// Counts something that happened.
-    pub fn record(&self, _event: Event<'_>) {}
+    pub fn record(&self, event: Event<'_>) {
+        match event {
+            Event::KeysFetched { provider, ok } => {
+                let labels = vec![("provider", provider.to_owned()), ("ok", yes_no(ok))];
+                self.key_fetches.get_or_create(&labels).inc();
+            }
+            Event::TokenCache { hit } => {
+                self.token_cache.get_or_create(&vec![("hit", yes_no(hit))]).inc();
+            }
+            Event::Health { cluster, endpoint, healthy } => {
+                let labels = endpoint_labels(cluster, endpoint);
+                self.endpoint_healthy.get_or_create(&labels).set(healthy.into());
+            }
+            Event::Ejected { cluster, endpoint } => {
+                self.ejections.get_or_create(&endpoint_labels(cluster, endpoint)).inc();
+            }
+            Event::Retried { cluster } => {
+                self.retries.get_or_create(&cluster_label(cluster)).inc();
+            }
+            Event::RetryBudgetSpent { cluster } => {
+                self.retries_refused.get_or_create(&cluster_label(cluster)).inc();
+            }
+            Event::Resolved { cluster, ok } => {
+                let labels = vec![("cluster", cluster.to_owned()), ("ok", yes_no(ok))];
+                self.resolutions.get_or_create(&labels).inc();
+            }
+            Event::UpstreamCall { cluster, status, seconds } => {
+                let labels =
+                    vec![("cluster", cluster.to_owned()), ("status", status_class(status))];
+                self.upstream_calls.get_or_create(&labels).inc();
+                self.upstream_seconds.get_or_create(&cluster_label(cluster)).observe(seconds);
+            }
+            Event::Part { route, part, ok } => {
+                let labels = vec![
+                    ("route", route.to_owned()),
+                    ("part", part.to_owned()),
+                    ("ok", yes_no(ok)),
+                ];
+                self.parts.get_or_create(&labels).inc();
+            }
+            Event::Quota { rule, outcome } => {
+                let labels =
+                    vec![("rule", rule.to_owned()), ("outcome", quota_word(outcome).to_owned())];
+                self.quota.get_or_create(&labels).inc();
+            }
+            Event::JournalCommit { records, seconds } => {
+                self.journal_records.inc_by(records);
+                self.journal_commit_seconds.observe(seconds);
+            }
+            Event::Vault { operation } => {
+                let labels = vec![("operation", vault_word(operation).to_owned())];
+                self.vault.get_or_create(&labels).inc();
+            }
+            Event::Reload { ok } => {
+                self.reloads.get_or_create(&vec![("ok", yes_no(ok))]).inc();
+                self.last_reload_ok.set(ok.into());
+            }
+            Event::AccessLogDropped => {
+                self.access_log_dropped.inc();
+            }
+            Event::ListenerRefused { reason } => {
+                let labels = vec![("reason", reason.to_owned())];
+                self.listener_refusals.get_or_create(&labels).inc();
+            }
+            Event::Panicked => {
+                self.panics.inc();
+            }
+        }
+    }
+
+    /// A request began.
+    pub fn request_started(&self) {
+        self.in_progress.inc();
+    }
+
+    /// A request ended.
+    pub fn request_finished(&self, exchange: &Exchange<'_>) {
+        self.in_progress.dec();
+        let route = exchange.route.unwrap_or("none").to_owned();
+        let labels = vec![
+            ("route", route.clone()),
+            ("method", method_word(exchange.method).to_owned()),
+            ("status", exchange.status.to_string()),
+            ("source", exchange.source.word().to_owned()),
+        ];
+        self.requests.get_or_create(&labels).inc();
+        let labels = vec![("route", route), ("source", exchange.source.word().to_owned())];
+        self.request_seconds.get_or_create(&labels).observe(exchange.seconds);
+        if let Some(problem) = exchange.problem {
+            self.refusals.get_or_create(&vec![("type", problem.to_owned())]).inc();
+        }
+        for (stage, seconds) in exchange.stages {
+            self.stage_seconds.get_or_create(&vec![("stage", stage.to_string())]).observe(*seconds);
+        }
+    }
+
+    /// All metrics in OpenMetrics text format.
+    pub fn exposition(&self) -> String {
+        let mut text = String::new();
+        // Writing into a String can't fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+fn cluster_label(cluster: &str) -> Labels {
+    vec![("cluster", cluster.to_owned())]
+}
+
+fn endpoint_labels(cluster: &str, endpoint: &str) -> Labels {
+    vec![("cluster", cluster.to_owned()), ("endpoint", endpoint.to_owned())]
+}
+
+/// A method made up by a caller must not make a series.
+fn method_word(method: &str) -> &str {
+    match method {
+        "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => method,
+        _ => "other",
+    }
+}
+
+fn quota_word(outcome: QuotaOutcome) -> &'static str {
+    match outcome {
+        QuotaOutcome::Admitted => "admitted",
+        QuotaOutcome::Exceeded => "exceeded",
+        QuotaOutcome::Refunded => "refunded",
+        QuotaOutcome::Unavailable => "unavailable",
+    }
+}
+
+fn vault_word(operation: VaultOperation) -> &'static str {
+    match operation {
+        VaultOperation::MemoryHit => "memory_hit",
+        VaultOperation::DiskHit => "disk_hit",
+        VaultOperation::Miss => "miss",
+        VaultOperation::Stored => "stored",
+        VaultOperation::TooLarge => "too_large",
+        VaultOperation::Purged => "purged",
+        VaultOperation::Evicted => "evicted",
+        VaultOperation::Fault => "fault",
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Source;
+
+    fn exchange(method: &'static str) -> Exchange<'static> {
+        Exchange {
+            method,
+            route: Some("summary"),
+            status: 429,
+            source: Source::Gateway,
+            problem: Some("quota-exceeded"),
+            seconds: 0.002,
+            stages: &[("quota", 0.001)],
+            ..Exchange::default()
+        }
+    }
+
+    #[test]
+    fn a_finished_request_is_counted_under_its_route_and_refusal() {
+        let metrics = Metrics::default();
+        metrics.request_started();
+        metrics.request_finished(&exchange("GET"));
+        let text = metrics.exposition();
+        for line in [
+            r#"tollgate_requests_total{route="summary",method="GET",status="429",source="gateway"} 1"#,
+            r#"tollgate_refusals_total{type="quota-exceeded"} 1"#,
+            "tollgate_requests_in_progress 0",
+        ] {
+            assert!(text.contains(line), "{line} is missing from\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_made_up_method_makes_no_series_of_its_own() {
+        let metrics = Metrics::default();
+        metrics.request_finished(&exchange("BREW"));
+        assert!(!metrics.exposition().contains("BREW"));
+    }
 }

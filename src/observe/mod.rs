@@ -1,7 +1,12 @@
-//! What operators see: metrics, the access log, trace identifiers.
+//! What operators see: metrics, the access log.
 
+mod access_log;
 mod event;
+mod exchange;
 mod metrics;
+mod names;
 
+pub use access_log::AccessLog;
 pub use event::{Event, QuotaOutcome, VaultOperation};
+pub use exchange::{Exchange, Source};
 pub use metrics::Metrics;

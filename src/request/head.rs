@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, Method};
 
@@ -54,6 +54,22 @@ pub struct RequestHead {
     pub certificate_thumbprint: Option<[u8; 32]>,
     /// Number of this request in all logs: `x-request-id`.
     pub request_id: String,
+}
+
+impl Default for RequestHead {
+    /// Of a request whose head was not read yet: it matches no route.
+    fn default() -> Self {
+        Self {
+            method: Method::GET,
+            https: false,
+            host: String::new(),
+            path: NormalPath { decoded: String::new(), encoded: String::new() },
+            query: None,
+            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            certificate_thumbprint: None,
+            request_id: String::new(),
+        }
+    }
 }
 
 impl RequestHead {

@@ -1,1 +1,19 @@
 //! Edits of headers and JSON bodies: pure functions.
+//!
+//! Nothing here asks a clock, a socket or a source of randomness; fresh identifiers are handed in.
+
+mod fields;
+mod forwarded;
+mod headers;
+mod hops;
+mod identifiers;
+mod json;
+mod trace;
+
+pub use fields::Fields;
+pub use forwarded::{Hop, forward};
+pub use headers::apply as apply_headers;
+pub use hops::{strip_internal, strip_request, strip_response};
+pub use identifiers::{INTERACTION_ID, REQUEST_ID, interaction_id, request_id};
+pub use json::{JsonError, MAX_JSON_DEPTH, apply as apply_json, edit_body, parse as parse_json};
+pub use trace::{TRACEPARENT, TRACESTATE, TraceContext};

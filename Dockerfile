@@ -1,0 +1,28 @@
+# Two stages: everything that compiles stays in the first. The image runs as nobody and has no
+# compiler; OpenSSL is linked statically into the program.
+FROM rust:1.95-bookworm AS build
+RUN apt-get update && apt-get install -y --no-install-recommends cmake perl pkg-config g++ make \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+# Dependencies first: they change seldom, so their layer is kept.
+COPY Cargo.toml Cargo.lock build.rs ./
+RUN mkdir -p src/bin/demo-bank load-tests \
+    && echo 'fn main() {}' | tee src/main.rs src/bin/demo-bank/main.rs load-tests/bench-peer.rs >/dev/null \
+    && touch src/lib.rs \
+    && cargo build --release --locked --bin tollgate \
+    && rm -rf src load-tests
+COPY . .
+ARG COMMIT=unknown
+RUN touch src/lib.rs src/main.rs && TOLLGATE_COMMIT=$COMMIT cargo build --release --locked --bin tollgate
+
+FROM debian:bookworm-slim
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --home-dir /var/lib/tollgate --create-home --shell /usr/sbin/nologin tollgate
+COPY --from=build /src/target/release/tollgate /usr/bin/tollgate
+USER tollgate
+VOLUME /var/lib/tollgate
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/bin/tollgate"]
+CMD ["run", "--config", "/etc/tollgate/tollgate.yaml"]

@@ -1,0 +1,35 @@
+# Everything a newcomer types. Each target installs what it needs (scripts/setup.sh).
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+.PHONY: help setup demo test lint docs bench load fuzz
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: ## Compilers and libraries that the build needs
+	@scripts/setup.sh
+
+demo: setup ## The story, played with real requests (ONCE=1: play it and exit)
+	@cargo build --profile demo --bins
+	@ONCE=$(ONCE) scripts/demo.sh target/demo
+
+test: setup ## All tests
+	@cargo test --all-targets
+
+lint: setup ## Format, lints, licences and sources
+	@cargo fmt --check
+	@cargo clippy --all-targets -- -D warnings
+	@scripts/deny.sh
+
+docs: setup ## Write docs/configuration.md from the types
+	@cargo run --quiet --bin tollgate -- reference > docs/configuration.md
+
+bench: setup ## CPU per request against a bare Pingora proxy (docs/performance.md)
+	@load-tests/bench.sh
+
+load: setup ## k6: many clients and accounts, no account above its limit
+	@load-tests/run.sh
+
+fuzz: setup ## A short run of every fuzz target
+	@fuzz/run.sh

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Plays the story against a real gateway and a real bank in a box, step by step, and says of each
+# whether it went as promised. ONCE=1: exit afterwards, with 0 only if every step held.
+set -euo pipefail
+
+bin=$(cd "$1" && pwd)
+root=$(cd "$(dirname "$0")/.." && pwd)
+work=$(mktemp -d)
+gateway=http://127.0.0.1:8080
+identity=http://127.0.0.1:7106
+bank_control=http://127.0.0.1:7107
+export TOLLGATE_STATE="$work/state" TOLLGATE_ADMIN_TOKEN="demo-admin-token"
+failed=0
+bank_pid= tollgate_pid=
+
+stop() {
+  [[ -n "$tollgate_pid" ]] && kill "$tollgate_pid" 2>/dev/null
+  [[ -n "$bank_pid" ]] && kill "$bank_pid" 2>/dev/null
+  wait 2>/dev/null || true
+  rm -rf "$work"
+}
+trap stop EXIT
+
+await() { # what, url, log
+  for _ in $(seq 200); do
+    curl -sf -o /dev/null "$2" && return 0
+    sleep 0.1
+  done
+  echo "$1 did not come up; its log ends with:" >&2
+  tail -n 20 "$3" >&2
+  exit 1
+}
+
+for port in 8080 9901 7101 7102 7103 7104 7105 7106 7107; do
+  if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+    echo "Port $port is in use; the demo needs 8080, 9901 and 7101 to 7107." >&2
+    exit 1
+  fi
+done
+
+start_tollgate() {
+  "$bin/tollgate" run --config "$root/conf/demo.yaml" >>"$work/tollgate.log" 2>&1 &
+  tollgate_pid=$!
+  await "Tollgate" http://127.0.0.1:9901/ready "$work/tollgate.log"
+}
+
+token() { # client
+  curl -sf -u "$1-app:$1-secret" -d 'grant_type=client_credentials&scope=accounts:read' "$identity/token" |
+    sed 's/.*"access_token":"\([^"]*\)".*/\1/'
+}
+
+backend_calls() { curl -sf "$bank_control/counts" | sed 's/.*"total":\([0-9]*\).*/\1/'; }
+
+header() { sed -n "s/^$1: //Ip" "$work/head" | tr -d '\r' | head -n 1; }
+
+row() { printf '  %-52s %-7s %9s  %-9s %-6s %s\n' "$@"; }
+
+# Asks for a summary and compares: what, account, status, source, left; further curl arguments.
+ask() {
+  local what=$1 account=$2 want_status=$3 want_source=$4 want_left=$5
+  shift 5
+  local calls status time source left verdict=ok
+  calls=$(backend_calls)
+  read -r status time < <(curl -s -o "$work/body" -D "$work/head" -w '%{http_code} %{time_total}\n' \
+    -H "Authorization: Bearer $bearer" "$@" "$gateway/accounts/$account/summary")
+  calls=$(($(backend_calls) - calls))
+  case "$(header cache-status)" in
+    *hit*) source=cache ;;
+    *) source=$([[ $calls -gt 0 ]] && echo backends || echo gateway) ;;
+  esac
+  left=$(header ratelimit | grep -o '"unattended";r=[0-9]*' | sed 's/.*=//' || true)
+  [[ $status == "$want_status" && $source == "$want_source" && ${left:--} == "$want_left" ]] || verdict="WRONG"
+  [[ $source == backends || $calls == 0 ]] || verdict="WRONG: $calls backend calls"
+  [[ $verdict == ok ]] || failed=1
+  row "$what" "$status" "$(awk -v t="$time" 'BEGIN{printf "%.1f ms", t*1000}')" "$source" "${left:--}" "$verdict"
+}
+
+echo "Starting a bank in a box (five account services, an identity provider) and Tollgate ..."
+"$bin/demo-bank" >"$work/bank.log" 2>&1 &
+bank_pid=$!
+await "The bank" "$identity/.well-known/openid-configuration" "$work/bank.log"
+start_tollgate
+
+bearer=$(token budget)
+echo
+row "request" "status" "time" "source" "left" ""
+row "-------" "------" "----" "------" "----" ""
+ask "1  account 4711, first read: five services asked" 4711 200 backends 3
+ask "2  the same again: no service asked" 4711 200 cache 2
+ask "3  and again" 4711 200 cache 1
+ask "4  and again" 4711 200 cache 0
+ask "5  the fifth unattended read of the day" 4711 429 gateway 0
+sed 's/^/       /; s/,"/,\n        "/g' "$work/body" && echo
+[[ $(grep -c 'quota-exceeded' "$work/body") == 1 ]] || failed=1
+ask "6  the customer is present: not counted" 4711 200 cache - -H 'x-fapi-customer-ip-address: 203.0.113.7'
+ask "7  another account of the same client" 4712 200 backends 3
+bearer=$(token ledger)
+ask "8  another client, the first account" 4711 200 backends 3
+bearer=$(token budget)
+
+echo
+echo "kill -9 of Tollgate, and a new start on the same directory ..."
+kill -9 "$tollgate_pid"
+wait "$tollgate_pid" 2>/dev/null || true
+start_tollgate
+echo
+ask "9  the first account: its count is still there" 4711 429 gateway 0
+ask "10 the second account: its answer is still there" 4712 200 cache 2
+
+echo
+if ((failed)); then
+  echo "A step went wrong. Tollgate's log ends with:"
+  tail -n 20 "$work/tollgate.log"
+  exit 1
+fi
+echo "Every step held."
+[[ -n "${ONCE:-}" ]] && exit 0
+
+cat <<TRY
+
+Still running; Ctrl-C ends it. To try, in another terminal:
+
+  TOKEN=\$(curl -s -u budget-app:budget-secret -d 'grant_type=client_credentials&scope=accounts:read' $identity/token | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+  curl -i -H "Authorization: Bearer \$TOKEN" $gateway/accounts/4713/summary
+  ${bin#"$root"/}/tollgate quota show 4711
+  ${bin#"$root"/}/tollgate cache show 4711
+  TOLLGATE_ADMIN_TOKEN=$TOLLGATE_ADMIN_TOKEN ${bin#"$root"/}/tollgate quota reset 4711
+  curl -s -X PUT -d '{"fault":"slow"}' -H 'content-type: application/json' $bank_control/fault/cards   # one service is slow
+  curl -s http://127.0.0.1:9901/metrics | grep tollgate_quota
+TRY
+wait "$tollgate_pid"

@@ -1,0 +1,152 @@
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq;
+
+use crate::config::model::Secret;
+use crate::gateway::{Control, Purge};
+use crate::request::{AccountId, RouteId};
+
+/// The description of this port for tools (OpenAPI 3.1).
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// What every handler gets.
+#[derive(Clone)]
+struct Desk {
+    control: Control,
+    token: Option<Arc<Secret>>,
+}
+
+/// All calls of the operators' port. Views are open to whoever reaches the port; whatever changes
+/// something needs the token, and is refused where none is configured.
+pub fn router(control: Control, token: Option<Secret>) -> Router {
+    let desk = Desk { control, token: token.map(Arc::new) };
+    let changing = Router::new()
+        .route("/reload", post(reload))
+        .route("/quotas/{account}/reset", post(reset_quotas))
+        .route("/cache/purge", post(purge))
+        .layer(middleware::from_fn_with_state(desk.clone(), with_token));
+    Router::new()
+        .route("/health", get(async || Json(json!({ "status": "up" }))))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/config", get(async |State(desk): Tool| Json(desk.control.configuration())))
+        .route("/routes", get(async |State(desk): Tool| Json(desk.control.routes())))
+        .route("/clusters", get(async |State(desk): Tool| Json(desk.control.clusters())))
+        .route("/identity", get(async |State(desk): Tool| Json(desk.control.identity())))
+        .route("/quotas/{account}", get(quotas))
+        .route("/cache", get(async |State(desk): Tool| Json(desk.control.vault())))
+        .route("/cache/{account}", get(cache))
+        .route("/openapi.json", get(openapi))
+        .merge(changing)
+        .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing here; see /openapi.json"))
+        .with_state(desk)
+}
+
+type Tool = State<Desk>;
+
+fn problem(status: StatusCode, detail: &str) -> Response {
+    let title = status.canonical_reason().unwrap_or("error");
+    let body = json!({ "status": status.as_u16(), "title": title, "detail": detail });
+    let media_type = [(header::CONTENT_TYPE, "application/problem+json")];
+    (status, media_type, body.to_string()).into_response()
+}
+
+async fn with_token(State(desk): Tool, request: Request, next: Next) -> Response {
+    let Some(token) = &desk.token else {
+        return problem(
+            StatusCode::FORBIDDEN,
+            "changing calls need admin.token in the configuration, and there is none",
+        );
+    };
+    if !is_bearer(request.headers(), token) {
+        return problem(StatusCode::UNAUTHORIZED, "send the admin token as Authorization: Bearer");
+    }
+    next.run(request).await
+}
+
+fn is_bearer(headers: &HeaderMap, token: &Secret) -> bool {
+    headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
+        .is_some_and(|sent| sent.ct_eq(token.reveal().as_bytes()).into())
+}
+
+async fn ready(State(desk): Tool) -> Response {
+    let readiness = desk.control.readiness();
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(readiness)).into_response()
+}
+
+async fn metrics(State(desk): Tool) -> Response {
+    let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, media_type)], desk.control.metrics()).into_response()
+}
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}
+
+async fn quotas(State(desk): Tool, Path(account): Path<String>) -> Response {
+    view(desk.control.quotas(&account))
+}
+
+async fn cache(State(desk): Tool, Path(account): Path<String>) -> Response {
+    view(desk.control.cache(&account))
+}
+
+fn view(seen: Result<Value, impl ToString>) -> Response {
+    match seen {
+        Ok(view) => Json(view).into_response(),
+        Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
+}
+
+async fn reset_quotas(State(desk): Tool, Path(account): Path<String>) -> Response {
+    match desk.control.reset_quotas(&account).await {
+        Ok(done) => Json(done).into_response(),
+        Err(error) => problem(StatusCode::CONFLICT, &error),
+    }
+}
+
+/// Exactly one of these.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum PurgeBody {
+    Account(String),
+    Route(String),
+    All(bool),
+}
+
+async fn purge(State(desk): Tool, Json(body): Json<PurgeBody>) -> Response {
+    let what = match body {
+        PurgeBody::Account(account) => match AccountId::parse(&account) {
+            Ok(account) => Purge::Account(account),
+            Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
+        },
+        PurgeBody::Route(route) => Purge::Route(RouteId::new(route)),
+        PurgeBody::All(true) => Purge::All,
+        PurgeBody::All(false) => return problem(StatusCode::BAD_REQUEST, "'all' must be true"),
+    };
+    // A purge waits for the disk.
+    let purged = tokio::task::spawn_blocking(move || desk.control.purge(&what)).await;
+    match purged {
+        Ok(Ok(report)) => Json(report).into_response(),
+        Ok(Err(error)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error),
+        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the purge failed"),
+    }
+}
+
+async fn reload(State(desk): Tool) -> Response {
+    match desk.control.reload() {
+        Ok(done) => Json(done).into_response(),
+        Err(error) => problem(StatusCode::CONFLICT, &error),
+    }
+}

@@ -1,0 +1,134 @@
+//! Calls to the admin port of a running gateway.
+
+use std::time::Duration;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+
+use super::Exit;
+use super::args::{AdminArgs, PurgeArgs};
+
+/// Prints what an account has used.
+pub(super) fn show_quota(admin: &AdminArgs, account: &str) -> Exit {
+    let path = format!("/quotas/{}", escaped(account));
+    run(admin, reqwest::Method::GET, &path, None, |view| {
+        let buckets = view["quotas"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if buckets.is_empty() {
+            println!("no uses are counted for this account");
+        }
+        for bucket in buckets {
+            println!("{}", quota_line(bucket));
+        }
+    })
+}
+
+fn quota_line(bucket: &Value) -> String {
+    let text = |name: &str| bucket[name].as_str().unwrap_or_default().to_owned();
+    let limit = bucket["limit"].as_u64().map_or_else(|| "?".to_owned(), |limit| limit.to_string());
+    format!(
+        "{:<20} {:<30} {:>6} of {:<6} until {}",
+        text("rule"),
+        text("dimensions"),
+        bucket["used"],
+        limit,
+        text("resets_at"),
+    )
+}
+
+/// Gives an account all its quotas back.
+pub(super) fn reset_quota(admin: &AdminArgs, account: &str) -> Exit {
+    let path = format!("/quotas/{}/reset", escaped(account));
+    run(admin, reqwest::Method::POST, &path, None, |done| {
+        println!("given back: {} counts", done["buckets"]);
+    })
+}
+
+/// Prints which answers of an account are kept.
+pub(super) fn show_cache(admin: &AdminArgs, account: &str) -> Exit {
+    let path = format!("/cache/{}", escaped(account));
+    run(admin, reqwest::Method::GET, &path, None, |view| {
+        let answers = view["answers"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if answers.is_empty() {
+            println!("no answers are kept for this account");
+        }
+        for answer in answers {
+            println!(
+                "{:<20} {:>9} bytes  visible to {:<10} fresh until {}",
+                answer["route"].as_str().unwrap_or_default(),
+                answer["bytes"],
+                answer["visible_to"].as_str().unwrap_or_default(),
+                answer["fresh_until"].as_str().unwrap_or_default(),
+            );
+        }
+    })
+}
+
+/// Removes answers.
+pub(super) fn purge_cache(admin: &AdminArgs, what: &PurgeArgs) -> Exit {
+    let body = match (&what.account, &what.route) {
+        (Some(account), _) => json!({ "account": account }),
+        (None, Some(route)) => json!({ "route": route }),
+        (None, None) => json!({ "all": true }),
+    };
+    run(admin, reqwest::Method::POST, "/cache/purge", Some(body), |done| {
+        println!("removed: {} answers", done["entries"]);
+    })
+}
+
+fn escaped(account: &str) -> String {
+    utf8_percent_encode(account, NON_ALPHANUMERIC).to_string()
+}
+
+fn run(
+    admin: &AdminArgs,
+    method: reqwest::Method,
+    path: &str,
+    body: Option<Value>,
+    show: impl FnOnce(&Value),
+) -> Exit {
+    match call(admin, method, path, body) {
+        Ok((status, answer)) if status.is_success() => {
+            if admin.json {
+                println!("{answer:#}");
+            } else {
+                show(&answer);
+            }
+            Exit::Done
+        }
+        Ok((status, answer)) => {
+            let detail = answer["detail"].as_str().unwrap_or("no reason was given");
+            eprintln!("refused ({}): {detail}", status.as_u16());
+            Exit::Refused
+        }
+        Err(error) => {
+            eprintln!("the admin port {} can't be reached: {error}", admin.admin);
+            eprintln!("hint: --admin names another one; is the gateway running?");
+            Exit::Unreachable
+        }
+    }
+}
+
+fn call(
+    admin: &AdminArgs,
+    method: reqwest::Method,
+    path: &str,
+    body: Option<Value>,
+) -> Result<(reqwest::StatusCode, Value), Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
+        let url = format!("{}{path}", admin.admin.trim_end_matches('/'));
+        let mut request = client.request(method, url);
+        if let Some(token) = &admin.token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await?;
+        let status = response.status();
+        let text = response.text().await?;
+        let answer = serde_json::from_str(&text).unwrap_or_else(|_| json!({ "detail": text }));
+        Ok((status, answer))
+    })
+}

@@ -1,0 +1,188 @@
+//! Finds secrets that were written into a file in clear, so that no message shows them: messages
+//! of a failed reload end up in logs.
+
+use std::ops::Range;
+
+/// Keys whose values are secrets by nature.
+pub(super) const SECRET_KEYS: [&str; 3] = ["token", "account_key", "sealing_keys"];
+/// Header fields whose values are secrets by nature.
+pub(super) const SECRET_HEADERS: [&str; 5] =
+    ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"];
+
+/// Whether the value of a key must not be shown.
+pub(super) fn is_secret_key(key: &str) -> bool {
+    SECRET_KEYS.contains(&key)
+        || SECRET_HEADERS.iter().any(|header| header.eq_ignore_ascii_case(key))
+}
+
+/// Whether a text is nothing but references to secrets, which may be shown.
+pub(super) fn is_reference(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(inner) = rest.strip_prefix("${env:").or_else(|| rest.strip_prefix("${file:")) {
+        match inner.split_once('}') {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    rest.is_empty() && !text.is_empty()
+}
+
+/// The bytes of a YAML text that are values of secret keys. It reads lines, not YAML, because it
+/// must also work on text that is not YAML; where in doubt it hides too much.
+pub(super) fn secrets_in(text: &str) -> Vec<Range<usize>> {
+    let mut hidden = Vec::new();
+    // The column of a secret key whose value goes on below it.
+    let mut open: Option<usize> = None;
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        let indent = line.len() - line.trim_start().len();
+        let content = line.trim();
+        let below = open.is_some_and(|column| {
+            content.is_empty() || indent > column || (indent == column && content.starts_with('-'))
+        });
+        let mut found = Vec::new();
+        if below {
+            let item = content.trim_start_matches(['-', ' ']);
+            let start = indent + (content.len() - item.len());
+            found.push(start..start + item.len());
+        } else {
+            open = scan_line(line, &mut found);
+        }
+        let in_clear = found.into_iter().filter(|range| needs_hiding(line, range));
+        hidden.extend(in_clear.map(|range| offset + range.start..offset + range.end));
+        offset += line.len();
+    }
+    hidden
+}
+
+/// Finds the secret values of one line. Gives the column of a key whose value goes on below.
+fn scan_line(line: &str, found: &mut Vec<Range<usize>>) -> Option<usize> {
+    let mut from = 0;
+    while let Some((column, value_at)) = next_secret_key(line, from) {
+        let rest = line.get(value_at..).unwrap_or_default();
+        let value = rest.trim();
+        let start = value_at + (rest.len() - rest.trim_start().len());
+        match value_length(value, line.get(..column).unwrap_or_default()) {
+            Some(length) if length > 0 => {
+                let text = value.get(..length).unwrap_or_default().trim_end();
+                found.push(start..start + text.len());
+                from = start + length;
+            }
+            _ => {
+                found.push(start..start + value.len());
+                return Some(column);
+            }
+        }
+    }
+    None
+}
+
+/// References to secrets say nothing, and help to read the message.
+fn needs_hiding(line: &str, range: &Range<usize>) -> bool {
+    let value = line.get(range.clone()).unwrap_or_default();
+    value.trim_matches(['[', ']', ' ']).split(',').any(|one| {
+        let bare = one.trim_matches(['"', '\'', ' ']);
+        !bare.is_empty() && !is_reference(bare)
+    })
+}
+
+/// The column of the next secret key in the line, and the byte behind its colon.
+fn next_secret_key(line: &str, from: usize) -> Option<(usize, usize)> {
+    let keys = SECRET_KEYS.iter().chain(&SECRET_HEADERS);
+    let lower = line.to_ascii_lowercase();
+    keys.filter_map(|key| key_in(&lower, from, key)).min()
+}
+
+fn key_in(line: &str, from: usize, key: &str) -> Option<(usize, usize)> {
+    line.get(from..)?.match_indices(key).find_map(|(at, _)| {
+        let at = from + at;
+        let starts = line
+            .get(..at)?
+            .chars()
+            .next_back()
+            .is_none_or(|before| !before.is_alphanumeric() && !matches!(before, '_' | '-' | '.'));
+        let after = line.get(at + key.len()..)?;
+        let behind = after.trim_start_matches(['"', '\'']).trim_start();
+        let ends = behind.strip_prefix(':')?;
+        starts.then(|| (at, line.len() - ends.len()))
+    })
+}
+
+/// How long the value is; `None` if it goes on in the next line.
+fn value_length(value: &str, before: &str) -> Option<usize> {
+    let first = value.chars().next()?;
+    match first {
+        '#' | '|' | '>' | '&' | '!' => None,
+        '[' => value.find(']').map(|end| end + 1),
+        quote @ ('"' | '\'') => {
+            let inner = value.get(1..)?;
+            inner.find(quote).map(|end| end + 2)
+        }
+        _ if before.contains(['{', '[']) && !value.starts_with("${") => {
+            Some(value.find([',', '}', ']']).unwrap_or(value.len()))
+        }
+        _ => Some(value.find(" #").unwrap_or(value.len())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        let hidden = secrets_in(text);
+        text.char_indices()
+            .map(|(at, c)| if hidden.iter().any(|range| range.contains(&at)) { '*' } else { c })
+            .collect()
+    }
+
+    #[test]
+    fn secrets_in_clear_are_hidden_however_they_are_written() {
+        for (text, expected) in [
+            ("admin: {token: abc, address: x}\n", "admin: {token: ***, address: x}\n"),
+            ("  token: \"a b\" # why\n", "  token: ***** # why\n"),
+            ("token: abc # why", "token: *** # why"),
+            ("\"token\": 'x'\n", "\"token\": ***\n"),
+            ("sealing_keys: [abc, def]\n", "sealing_keys: **********\n"),
+            ("sealing_keys:\n  - abc\n  - def\nmemory: 1\n", "sealing_keys:\n  - ***\n  - ***\nmemory: 1\n"),
+            ("sealing_keys:\n- abc\nx: 1\n", "sealing_keys:\n- ***\nx: 1\n"),
+            ("  account_key: |\n    abc\n  x: 1\n", "  account_key: *\n    ***\n  x: 1\n"),
+            ("set: {Authorization: Basic Zm9v}", "set: {Authorization: **********}"),
+            ("token: \"abc\n  def\"\n", "token: ****\n  ****\n"),
+        ] {
+            assert_eq!(shown(text), expected);
+        }
+    }
+
+    #[test]
+    fn references_to_secrets_and_other_keys_stay_readable() {
+        for text in [
+            "token: \"${env:TOKEN}\"\n",
+            "token: ${file:/run/token}\n",
+            "sealing_keys: [\"${env:A}\", \"${env:B}\"]\n",
+            "sealing_keys:\n  - ${env:A}\n",
+            "token_type: Bearer\n",
+            "client-token: x\n",
+            "accounts: {a: b}\n",
+        ] {
+            assert_eq!(shown(text), text);
+        }
+    }
+
+    #[test]
+    fn a_text_with_more_than_references_is_no_reference() {
+        assert!(is_reference("${env:A}${file:/b}"));
+        for text in ["", "x${env:A}", "${env:A}x", "${env:A", "${other:A}"] {
+            assert!(!is_reference(text), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_can_be_scanned(text in "(token|sealing_keys|[:\\[\\]{},'\"|#$ \n-]|[a-zé]){0,40}") {
+            for range in secrets_in(&text) {
+                proptest::prop_assert!(text.get(range).is_some());
+            }
+        }
+    }
+}

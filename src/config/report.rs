@@ -1,0 +1,180 @@
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::MAX_PROBLEMS;
+use super::excerpt::Excerpt;
+use super::mask;
+use super::problem::{Problem, Problems};
+use super::source::Span;
+
+/// A file that was read.
+#[derive(Debug)]
+pub struct Source {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its path as it was given, for messages.
+    pub name: String,
+    /// Its text.
+    pub text: Arc<str>,
+    /// First byte of each line.
+    lines: Vec<usize>,
+    /// Bytes that are never shown, in order.
+    hidden: Vec<Range<usize>>,
+}
+
+impl Source {
+    /// Takes a file's text.
+    pub fn new(path: &Path, text: &str) -> Self {
+        let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        Self {
+            path: path.to_owned(),
+            name: path.display().to_string(),
+            text: text.into(),
+            lines: std::iter::once(0).chain(starts).collect(),
+            hidden: mask::secrets_in(text),
+        }
+    }
+
+    /// The folder to which relative paths in this file relate; empty is the working folder.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Number of the line, from 1, and its bytes.
+    fn line_at(&self, byte: usize) -> (usize, Range<usize>) {
+        let number = self.lines.partition_point(|start| *start <= byte).max(1);
+        let start = self.lines.get(number - 1).copied().unwrap_or(0);
+        let end = self.lines.get(number).map_or(self.text.len(), |next| next - 1);
+        (number, start..end.max(start))
+    }
+
+    /// The text of these bytes with secrets as asterisks.
+    fn shown(&self, bytes: Range<usize>) -> String {
+        let offset = bytes.start;
+        let line = self.text.get(bytes).unwrap_or_default();
+        let is_hidden = |at: usize| {
+            let after = self.hidden.partition_point(|range| range.start <= at);
+            after.checked_sub(1).and_then(|i| self.hidden.get(i)).is_some_and(|r| r.contains(&at))
+        };
+        line.char_indices().map(|(at, c)| if is_hidden(offset + at) { '*' } else { c }).collect()
+    }
+
+    fn place(&self, span: Span) -> Place {
+        let (line, bytes) = self.line_at(span.start);
+        let text = self.text.get(bytes.clone()).unwrap_or_default();
+        let start = span.start.saturating_sub(bytes.start);
+        let end = span.end.saturating_sub(bytes.start).min(text.trim_end().len());
+        let from = characters(text, start);
+        let to = characters(text, end).max(from);
+        Place { line, from, to, excerpt: Excerpt::of(&self.shown(bytes), from, to) }
+    }
+}
+
+fn characters(text: &str, bytes: usize) -> usize {
+    text.char_indices().take_while(|(at, _)| *at < bytes).count()
+}
+
+struct Place {
+    line: usize,
+    from: usize,
+    to: usize,
+    excerpt: Excerpt,
+}
+
+/// Collects what is wrong, so that a user sees all of it at once.
+#[derive(Debug, Default)]
+pub struct Report {
+    sources: Vec<Source>,
+    files: Vec<PathBuf>,
+    found: Vec<Problem>,
+    /// Those beyond [`MAX_PROBLEMS`]: a megabyte of nonsense must not become a gigabyte of help.
+    more: usize,
+    spare: Problem,
+}
+
+impl Report {
+    /// Adds a file; what it holds is named by the index.
+    pub fn add_source(&mut self, source: Source) -> usize {
+        self.sources.push(source);
+        self.sources.len() - 1
+    }
+
+    /// A file by its index.
+    pub fn source(&self, file: usize) -> Option<&Source> {
+        self.sources.get(file)
+    }
+
+    /// All files of YAML.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// Notes that the configuration depends on a file or folder.
+    pub fn depends_on(&mut self, path: impl Into<PathBuf>) {
+        let path = path.into();
+        if !self.files.contains(&path) {
+            self.files.push(path);
+        }
+    }
+
+    /// What the configuration depends on so far.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// The line, from 1, in which something begins.
+    pub fn line_of(&self, span: Span) -> usize {
+        self.source(span.file).map_or(0, |source| source.line_at(span.start).0)
+    }
+
+    /// The file and line in which something begins, as `bank.yaml:12`.
+    pub fn place_of(&self, span: Span) -> String {
+        let name = self.source(span.file).map_or("", |source| &source.name);
+        format!("{name}:{}", self.line_of(span))
+    }
+
+    /// How much was found so far.
+    pub fn count(&self) -> usize {
+        self.found.len().saturating_add(self.more)
+    }
+
+    /// Notes a problem at a place; `path` is where that is in the configuration.
+    pub fn error_at(&mut self, span: Span, path: &str, message: impl Into<String>) -> &mut Problem {
+        let mut problem = Problem {
+            message: message.into(),
+            path: path.to_owned(),
+            file_index: span.file,
+            ..Problem::default()
+        };
+        if let Some(source) = self.sources.get(span.file) {
+            let place = source.place(span);
+            problem.file.clone_from(&source.name);
+            problem.line = place.line;
+            problem.column = place.from + 1;
+            problem.end_column = place.to.max(place.from + 1) + 1;
+            problem.excerpt = Some(place.excerpt);
+        }
+        self.keep(problem)
+    }
+
+    /// Notes a problem with a file as a whole.
+    pub fn error_with_file(&mut self, path: &Path, message: impl Into<String>) -> &mut Problem {
+        let file = path.display().to_string();
+        self.keep(Problem { file, message: message.into(), ..Problem::default() })
+    }
+
+    fn keep(&mut self, problem: Problem) -> &mut Problem {
+        if self.found.len() < MAX_PROBLEMS {
+            self.found.push(problem);
+            return self.found.last_mut().unwrap_or(&mut self.spare);
+        }
+        self.more = self.more.saturating_add(1);
+        &mut self.spare
+    }
+
+    /// Ends the collecting.
+    pub fn into_problems(self) -> Problems {
+        Problems::new(self.found, self.more, self.files)
+    }
+}

@@ -1,0 +1,33 @@
+//! The JSON Schema of what users write, and the reference made from it.
+
+mod reference;
+mod tidy;
+
+pub use reference::reference_markdown;
+
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+use super::raw;
+
+/// The JSON Schema (draft 2020-12) of a configuration: for editors, and for the structural part of
+/// the check.
+pub fn schema() -> Value {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    let mut schema = generator.into_root_schema_for::<raw::Config>().to_value();
+    tidy::tidy(&mut schema);
+    if let Some(root) = schema.as_object_mut() {
+        root.insert("title".into(), "Tollgate configuration".into());
+    }
+    schema
+}
+
+/// The schema to which a schema refers, or itself.
+pub(super) fn resolve<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
+    let target = schema
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|reference| reference.strip_prefix('#'))
+        .and_then(|pointer| root.pointer(pointer));
+    target.unwrap_or(schema)
+}

@@ -1,0 +1,152 @@
+//! The security checks, in the order in which they are made.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use pingora_proxy::Session;
+
+use super::context::Context;
+use super::head;
+use super::proxy::Gateway;
+use crate::config::model::Route;
+use crate::guard::{self, BodyBudget};
+use crate::quota::Charge;
+use crate::request::Refusal;
+use crate::{access, account, transform};
+
+/// Lets a request pass, or says why it stops here.
+pub(super) async fn admit(
+    gateway: &Gateway,
+    session: &mut Session,
+    context: &mut Context,
+) -> Result<(), Refusal> {
+    let mut lap = context.started;
+    head::read(gateway, session, context)?;
+    find_route(session, context)?;
+    lap = context.stages.lap("route", lap);
+    authenticate(gateway, session, context).await?;
+    lap = context.stages.lap("auth", lap);
+    check_access(session, context)?;
+    lap = context.stages.lap("access", lap);
+    check_limits(gateway, session, context)?;
+    lap = context.stages.lap("limit", lap);
+    guard_body(session, context).await?;
+    lap = context.stages.lap("guard", lap);
+    charge_accounts(gateway, session, context, &mut lap).await?;
+    context.stages.lap("quota", lap);
+    Ok(())
+}
+
+fn find_route(session: &Session, context: &mut Context) -> Result<(), Refusal> {
+    let found = context.snapshot.table.find(&context.head, &session.req_header().headers)?;
+    context.plan = Some(context.snapshot.plan(found.index)?.clone());
+    context.captures = found.captures;
+    Ok(())
+}
+
+async fn authenticate(
+    gateway: &Gateway,
+    session: &Session,
+    context: &mut Context,
+) -> Result<(), Refusal> {
+    let Some(plan) = &context.plan else { return Err(Refusal::NoRoute) };
+    if let Some(authenticator) = &plan.authenticator {
+        let headers = &session.req_header().headers;
+        let now = gateway.shared.clock.now();
+        context.caller = Some(authenticator.authenticate(headers, &context.head, now).await?);
+    }
+    Ok(())
+}
+
+fn check_access(session: &Session, context: &Context) -> Result<(), Refusal> {
+    let facts = context.facts(&session.req_header().headers);
+    access::check(&route(context)?.access, &facts)
+}
+
+fn check_limits(
+    gateway: &Gateway,
+    session: &Session,
+    context: &mut Context,
+) -> Result<(), Refusal> {
+    let limits = &gateway.shared.limits;
+    let facts = context.facts(&session.req_header().headers);
+    let route = route(context)?;
+    let admitted = limits.admit(&route.rates, &route.concurrency, &facts)?;
+    context.limits = admitted.states;
+    context.permits = admitted.permits;
+    Ok(())
+}
+
+/// Bounds the body that will stream through; reads it here only if a later stage needs its JSON.
+async fn guard_body(session: &mut Session, context: &mut Context) -> Result<(), Refusal> {
+    let Some(plan) = context.plan.clone() else { return Err(Refusal::NoRoute) };
+    let headers = &session.req_header().headers;
+    let mut budget = BodyBudget::new(plan.route.max_body, guard::content_length(headers)?)?;
+    if plan.reads_body && !session.is_body_empty() {
+        guard::check_json_media_type(headers)?;
+        let raw = read_body(session, &mut budget).await?;
+        let mut json = guard::read_json(&raw)?;
+        if !plan.route.request.body.is_empty() {
+            transform::apply_json(&plan.route.request.body, &mut json);
+            context.body.replacement = Some(Bytes::from(json.to_string()));
+        }
+        context.body.json = Some(Arc::new(json));
+    }
+    context.body.budget = Some(budget);
+    Ok(())
+}
+
+/// The proxy keeps what is read here for its own use, up to 64 KiB; the check bounds `max_body` of
+/// such routes to that.
+async fn read_body(session: &mut Session, budget: &mut BodyBudget) -> Result<Bytes, Refusal> {
+    session.enable_retry_buffering();
+    let mut body = BytesMut::new();
+    loop {
+        match session.read_request_body().await {
+            Ok(Some(chunk)) => {
+                budget.take(chunk.len())?;
+                body.extend_from_slice(&chunk);
+            }
+            Ok(None) => return Ok(body.freeze()),
+            Err(error) if *error.etype() == pingora::ErrorType::ReadTimedout => {
+                return Err(Refusal::BodyTimeout);
+            }
+            Err(_) => return Err(Refusal::MalformedBody("it broke off")),
+        }
+    }
+}
+
+/// Finds the accounts and reserves a use of each in every rule: all or none.
+async fn charge_accounts(
+    gateway: &Gateway,
+    session: &Session,
+    context: &mut Context,
+    lap: &mut Instant,
+) -> Result<(), Refusal> {
+    let Some(plan) = context.plan.clone() else { return Err(Refusal::NoRoute) };
+    let Some(source) = &plan.route.account else { return Ok(()) };
+    let headers = &session.req_header().headers;
+    let accounts = account::accounts(source, &context.facts(headers))?;
+    let mut charges = Vec::with_capacity(accounts.len() * plan.route.quotas.len());
+    for id in accounts.iter().rev() {
+        let key = gateway.shared.accounts.key(id);
+        context.account = Some(id.clone());
+        context.account_key = Some(key);
+        let facts = context.facts(headers);
+        charges.extend(
+            plan.route.quotas.iter().filter_map(|rule| Charge::for_request(rule, &facts, &key)),
+        );
+    }
+    *lap = context.stages.lap("account", *lap);
+    if !charges.is_empty() {
+        let reservation = gateway.shared.quotas.reserve(charges).await?;
+        context.limits.extend_from_slice(reservation.states());
+        context.reservation = Some(reservation);
+    }
+    Ok(())
+}
+
+fn route(context: &Context) -> Result<&Route, Refusal> {
+    context.plan.as_ref().map(|plan| &*plan.route).ok_or(Refusal::NoRoute)
+}

@@ -1,0 +1,146 @@
+//! What goes to the backend and what comes back: the transforms of a route, applied.
+
+use bytes::{Bytes, BytesMut};
+use http::{StatusCode, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::{Error, ErrorType};
+use pingora_proxy::Session;
+
+use super::context::Context;
+use super::head;
+use crate::config::model::Action;
+use crate::guard;
+use crate::request::Encoding;
+use crate::transform::{self, Hop};
+use crate::upstream::Outcome;
+
+/// Makes the head that the backend sees. Runs for each try on a fresh copy.
+pub(super) fn prepare_request(
+    session: &Session,
+    request: &mut RequestHeader,
+    context: &Context,
+) -> pingora::Result<()> {
+    let Some(plan) = &context.plan else { return Ok(()) };
+    let facts = context.facts(&session.req_header().headers);
+    let websocket = session.is_upgrade_req();
+    transform::strip_request(request, websocket);
+    transform::forward(request, &hop(session, context));
+    if let Some(trace) = &context.trace {
+        trace.apply(request);
+    }
+    request.insert_header(transform::REQUEST_ID, &context.head.request_id)?;
+    request.insert_header(transform::INTERACTION_ID, &context.interaction_id)?;
+    if let Some(picked) = &context.upstream.picked {
+        request.insert_header(header::HOST, picked.authority())?;
+    }
+    let mut target = context.head.path.encoded.clone();
+    let mut rewritten_query = false;
+    if let Action::Proxy { path, host, .. } = &plan.route.action {
+        if let Some(path) = path {
+            target = path.render(&facts, Encoding::UriComponent).ok_or_else(|| {
+                Error::explain(ErrorType::InternalError, "a value that the rewrite needs is absent")
+            })?;
+            rewritten_query = target.contains('?');
+        }
+        if let Some(host) = host {
+            request.insert_header(header::HOST, &**host)?;
+        }
+    }
+    if let Some(query) = context.head.query.as_ref().filter(|_| !rewritten_query) {
+        target.push('?');
+        target.push_str(query);
+    }
+    request.set_raw_path(target.as_bytes())?;
+    if let Some(replacement) = &context.body.replacement {
+        request.remove_header(&header::TRANSFER_ENCODING);
+        request.insert_header(header::CONTENT_LENGTH, replacement.len())?;
+    }
+    if !plan.route.response.body.is_empty() {
+        // Only a plain body can be edited.
+        request.insert_header(header::ACCEPT_ENCODING, "identity")?;
+    }
+    transform::apply_headers(&plan.route.request.headers, request, &facts);
+    Ok(())
+}
+
+fn hop<'a>(session: &Session, context: &'a Context) -> Hop<'a> {
+    let peer = head::peer_address(session);
+    let trusted = head::is_trusted(&context.snapshot.config.trusted_proxies, &peer);
+    Hop { peer, trusted, https: context.head.https, host: &context.head.host }
+}
+
+/// Tells the balancer how its endpoint did.
+pub(super) fn report(status: StatusCode, context: &Context) {
+    if let Some(picked) = &context.upstream.picked {
+        picked.report(Outcome::Answered(status));
+    }
+}
+
+/// Edits that do not depend on the caller, before an answer is kept in the vault.
+pub(super) fn edit_upstream_head(
+    response: &mut ResponseHeader,
+    context: &mut Context,
+) -> pingora::Result<()> {
+    transform::strip_response(response, response.status == StatusCode::SWITCHING_PROTOCOLS);
+    let Some(plan) = &context.plan else { return Ok(()) };
+    if plan.route.response.body.is_empty() || !is_json(response) {
+        return Ok(());
+    }
+    // The edited body has another length and is another representation.
+    response.remove_header(&header::CONTENT_LENGTH);
+    response.remove_header(&header::ETAG);
+    response.remove_header(&header::ACCEPT_RANGES);
+    response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+    context.response_body = Some(BytesMut::new());
+    Ok(())
+}
+
+fn is_json(response: &ResponseHeader) -> bool {
+    response
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(guard::is_json_media_type)
+}
+
+/// Gathers the body and puts the edited one out at its end.
+pub(super) fn edit_upstream_body(
+    body: &mut Option<Bytes>,
+    end_of_stream: bool,
+    context: &mut Context,
+) -> pingora::Result<()> {
+    let (Some(plan), Some(gathered)) = (&context.plan, &mut context.response_body) else {
+        return Ok(());
+    };
+    let edits = &plan.route.response;
+    if let Some(chunk) = body.take() {
+        gathered.extend_from_slice(&chunk);
+    }
+    if gathered.len() as u64 > edits.max_body {
+        return unusable("the backend's body is larger than may be edited");
+    }
+    if !end_of_stream {
+        return Ok(());
+    }
+    match transform::edit_body(&edits.body, gathered) {
+        Ok(edited) => *body = Some(Bytes::from(edited)),
+        Err(_) => return unusable("the backend's body is not JSON"),
+    }
+    Ok(())
+}
+
+fn unusable(why: &'static str) -> pingora::Result<()> {
+    Error::e_explain(ErrorType::InvalidHTTPHeader, why).map_err(Error::into_up)
+}
+
+/// Edits that may depend on the caller; for answers from the vault too.
+pub(super) fn edit_head(
+    session: &Session,
+    response: &mut ResponseHeader,
+    context: &Context,
+) -> pingora::Result<()> {
+    let Some(plan) = &context.plan else { return Ok(()) };
+    let facts = context.facts(&session.req_header().headers);
+    transform::apply_headers(&plan.route.response.headers, response, &facts);
+    Ok(())
+}

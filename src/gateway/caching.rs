@@ -1,0 +1,121 @@
+//! How the vault stands in Pingora's cache hooks.
+
+use http::{Method, StatusCode};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::{Error, ErrorType};
+use pingora_cache::key::HashBinary;
+use pingora_cache::{
+    CacheKey, CacheMeta, CachePhase, ForcedFreshness, NoCacheReason, RespCacheable,
+};
+use pingora_proxy::Session;
+
+use super::context::Context;
+use super::proxy::Gateway;
+use crate::config::model::{Action, CachePolicy};
+use crate::observe::Source;
+use crate::vault;
+
+/// The route's policy, if this request may be answered from the vault.
+fn policy<'a>(session: &Session, context: &'a Context) -> Option<&'a CachePolicy> {
+    let policy = context.plan.as_ref()?.route.cache.as_ref()?;
+    let header = session.req_header();
+    let bypassed = vault::request_bypasses(policy, &header.method, &header.headers);
+    (!bypassed).then_some(policy)
+}
+
+/// Turns the cache on for this request, where its route keeps answers.
+pub(super) fn enable(gateway: &Gateway, session: &mut Session, context: &Context) {
+    if policy(session, context).is_some() {
+        gateway.shared.vault.enable(&mut session.cache);
+    }
+}
+
+/// The key. Made from normalised facts only, after authorization.
+pub(super) fn key(session: &Session, context: &Context) -> pingora::Result<CacheKey> {
+    let policy = policy(session, context)
+        .ok_or_else(|| Error::explain(ErrorType::InternalError, "no cache policy"))?;
+    let facts = context.facts(&session.req_header().headers);
+    Ok(vault::cache_key(policy, &facts, context.account_key.as_ref()))
+}
+
+/// Whether the caller refuses the answer that was found.
+pub(super) fn judge_hit(
+    session: &Session,
+    meta: &CacheMeta,
+    context: &Context,
+) -> Option<ForcedFreshness> {
+    let policy = policy(session, context)?;
+    vault::hit_refused(policy, &session.req_header().headers, meta, context.snapshot.now())
+}
+
+/// Tells variants of an answer apart by the fields that its Vary names.
+pub(super) fn variance(
+    meta: &CacheMeta,
+    context: &Context,
+    request: &RequestHeader,
+) -> Option<HashBinary> {
+    let policy = context.plan.as_ref()?.route.cache.as_ref()?;
+    vault::variance(policy, meta, &request.headers)
+}
+
+/// Whether the backend's answer is kept.
+pub(super) fn judge_answer(
+    session: &Session,
+    response: &ResponseHeader,
+    context: &Context,
+) -> RespCacheable {
+    let Some(policy) = policy(session, context) else {
+        return RespCacheable::Uncacheable(NoCacheReason::Custom("no cache policy"));
+    };
+    let partial = context.composed.report().is_some_and(|report| report.is_partial());
+    vault::judge(policy, response, partial, context.snapshot.now())
+}
+
+/// Notes where the answer comes from, once that is decided.
+pub(super) fn note_source(session: &Session, context: &mut Context) {
+    context.source = match session.cache.phase() {
+        CachePhase::Hit => Source::Cache,
+        CachePhase::Stale | CachePhase::StaleUpdating => Source::StaleCache,
+        _ => match context.plan.as_ref().map(|plan| &plan.route.action) {
+            Some(Action::Compose(_)) => Source::Composed,
+            _ => Source::Backend,
+        },
+    };
+}
+
+/// Says in `Cache-Status` (RFC 9211) what the vault did.
+pub(super) fn describe(
+    session: &Session,
+    response: &mut ResponseHeader,
+    context: &Context,
+) -> pingora::Result<()> {
+    if context.plan.as_ref().is_none_or(|plan| plan.route.cache.is_none()) {
+        return Ok(());
+    }
+    let status = match session.cache.phase() {
+        CachePhase::Hit => "tollgate; hit",
+        CachePhase::Stale | CachePhase::StaleUpdating => "tollgate; hit; detail=stale-if-error",
+        CachePhase::Expired | CachePhase::Revalidated | CachePhase::RevalidatedNoCache(_) => {
+            "tollgate; fwd=stale"
+        }
+        CachePhase::Miss => "tollgate; fwd=uri-miss; stored",
+        CachePhase::Disabled(NoCacheReason::NeverEnabled) => "tollgate; fwd=bypass",
+        _ => "tollgate; fwd=uri-miss",
+    };
+    response.insert_header("cache-status", status)
+}
+
+/// An account that was changed through the gateway must not be shown as it was before: answers
+/// about it go, as RFC 9111 section 4.4 demands for the one address and the account needs for all.
+/// Waits until that is durable, and so comes before the answer that confirms the change.
+pub(super) async fn invalidate(gateway: &Gateway, status: StatusCode, context: &Context) {
+    let safe = matches!(context.head.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let Some(account) = context.account_key.filter(|_| !safe && status.as_u16() < 400) else {
+        return;
+    };
+    let vault = gateway.shared.vault;
+    let purged = tokio::task::spawn_blocking(move || vault.purge_account(&account)).await;
+    if !matches!(purged, Ok(Ok(_))) {
+        tracing::error!(%account, "answers about a changed account could not be removed durably");
+    }
+}

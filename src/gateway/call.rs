@@ -1,0 +1,174 @@
+//! The call to the backend: which endpoint, and what to do when it fails.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
+use pingora_proxy::Session;
+
+use super::context::Context;
+use super::proxy::Gateway;
+use super::snapshot::{RoutePlan, Target};
+use crate::compose::{ComposeInputs, Composer};
+use crate::observe::Event;
+use crate::request::Refusal;
+use crate::upstream::{LiveCluster, Outcome};
+
+/// The peer for the next try.
+pub(super) fn next_peer(
+    session: &Session,
+    context: &mut Context,
+) -> Result<HttpPeer, Refusal> {
+    if context.is_late() {
+        return Err(Refusal::DeadlineExceeded);
+    }
+    let Some(plan) = context.plan.clone() else { return Err(Refusal::NoRoute) };
+    context.upstream.tries += 1;
+    context.upstream.started.get_or_insert_with(Instant::now);
+    match &plan.target {
+        Target::Cluster(cluster) => pick(cluster, session, context),
+        Target::Composer(composer) => Ok(compose(composer, session, context)),
+        Target::Gateway => Err(Refusal::Internal),
+    }
+}
+
+fn pick(
+    cluster: &Arc<LiveCluster>,
+    session: &Session,
+    context: &mut Context,
+) -> Result<HttpPeer, Refusal> {
+    // The last try's place is given up first, or it would count against the next pick.
+    context.upstream.picked = None;
+    let facts = context.facts(&session.req_header().headers);
+    let picked =
+        cluster.pick(&context.upstream.tried, cluster.hash_value(&facts).as_deref())?;
+    context.upstream.tried.add(&picked);
+    let mut peer = if session.is_upgrade_req() { picked.peer_http1() } else { picked.peer() };
+    if let Some(left) = context.time_left() {
+        shorten(&mut peer.options.total_connection_timeout, left);
+        shorten(&mut peer.options.read_timeout, left);
+    }
+    context.upstream.endpoint = Some(picked.label().clone());
+    context.upstream.picked = Some(picked);
+    Ok(peer)
+}
+
+fn shorten(timeout: &mut Option<Duration>, bound: Duration) {
+    *timeout = Some(timeout.map_or(bound, |timeout| timeout.min(bound)));
+}
+
+fn compose(composer: &Arc<Composer>, session: &Session, context: &mut Context) -> HttpPeer {
+    let inputs = ComposeInputs {
+        head: context.head.clone(),
+        headers: session.req_header().headers.clone(),
+        captures: context.captures.clone(),
+        caller: context.caller.clone(),
+        account: context.account.clone(),
+        body: context.body.json.clone(),
+        deadline: context.time_left().map(|left| tokio::time::Instant::now() + left),
+    };
+    composer.peer(Arc::new(inputs), &context.composed)
+}
+
+/// Notes a try that failed and decides whether there is another.
+pub(super) fn failed(
+    session: &Session,
+    context: &mut Context,
+    mut error: Box<Error>,
+) -> Box<Error> {
+    let outcome = outcome_of(&error);
+    if let (Some(outcome), Some(picked)) = (outcome, &context.upstream.picked) {
+        picked.report(outcome);
+    }
+    error.set_retry(outcome.is_some_and(|outcome| may_retry(session, context, outcome)));
+    error
+}
+
+/// What went wrong with the backend; `None` is nothing of its making.
+fn outcome_of(error: &Error) -> Option<Outcome> {
+    if error.esource() != &pingora::ErrorSource::Upstream {
+        return None;
+    }
+    match error.etype() {
+        ErrorType::HTTPStatus(code) => StatusCode::from_u16(*code).ok().map(Outcome::Answered),
+        _ => Some(Outcome::of(error)),
+    }
+}
+
+fn may_retry(session: &Session, context: &Context, outcome: Outcome) -> bool {
+    let Some(Target::Cluster(cluster)) = context.plan.as_ref().map(|plan| &plan.target) else {
+        return false;
+    };
+    let Some(cause) = outcome.retry_cause() else { return false };
+    let downstream = session.as_downstream();
+    downstream.response_written().is_none()
+        && !context.is_late()
+        && cluster.may_retry(
+            cause,
+            &context.head.method,
+            outcome.reached_backend(),
+            !downstream.retry_buffer_truncated(),
+            context.upstream.tries,
+        )
+}
+
+/// Whether a status is tried again rather than passed on.
+pub(super) fn retries_status(session: &Session, context: &Context, status: StatusCode) -> bool {
+    may_retry(session, context, Outcome::Answered(status))
+}
+
+/// The refusal for an error that ended the request.
+pub(super) fn refusal_of(error: &Error, context: &Context) -> Option<Refusal> {
+    if let Some(refusal) = &context.refusal {
+        return Some(refusal.clone());
+    }
+    if context.is_late() {
+        return Some(Refusal::DeadlineExceeded);
+    }
+    match error.esource() {
+        pingora::ErrorSource::Upstream => Some(upstream_refusal(error, context)),
+        pingora::ErrorSource::Downstream => downstream_refusal(error),
+        pingora::ErrorSource::Internal | pingora::ErrorSource::Unset => Some(Refusal::Internal),
+    }
+}
+
+fn upstream_refusal(error: &Error, context: &Context) -> Refusal {
+    let cluster = context.plan.as_deref().map_or_else(|| "unknown".into(), target_name);
+    match error.etype() {
+        ErrorType::ConnectTimedout
+        | ErrorType::TLSHandshakeTimedout
+        | ErrorType::ReadTimedout
+        | ErrorType::WriteTimedout => Refusal::UpstreamTimeout { cluster },
+        _ => Refusal::UpstreamFailed { cluster },
+    }
+}
+
+fn target_name(plan: &RoutePlan) -> Arc<str> {
+    match &plan.target {
+        Target::Cluster(cluster) => cluster.model().name.clone(),
+        Target::Composer(_) | Target::Gateway => plan.route.id.as_str().into(),
+    }
+}
+
+/// `None`: the client has gone, and nobody is there to be answered.
+fn downstream_refusal(error: &Error) -> Option<Refusal> {
+    match error.etype() {
+        ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed => None,
+        ErrorType::ReadTimedout => Some(Refusal::BodyTimeout),
+        _ => Some(Refusal::BadRequest("it breaks HTTP")),
+    }
+}
+
+/// Counts the finished call of a cluster.
+pub(super) fn observe(gateway: &Gateway, context: &Context) {
+    let (Some(plan), Some(started)) = (&context.plan, context.upstream.started) else { return };
+    if let Target::Cluster(cluster) = &plan.target {
+        gateway.shared.metrics.record(Event::UpstreamCall {
+            cluster: &cluster.model().name,
+            status: context.upstream.status,
+            seconds: started.elapsed().as_secs_f64(),
+        });
+    }
+}

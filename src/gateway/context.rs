@@ -1,0 +1,150 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use serde_json::Value;
+
+use super::snapshot::{RoutePlan, Snapshot};
+use crate::account::AccountKey;
+use crate::compose::ComposeOutcome;
+use crate::guard::BodyBudget;
+use crate::limit::Permit;
+use crate::observe::Source;
+use crate::quota::Reservation;
+use crate::request::{
+    AccountId, Caller, Captures, Facts, LimitState, Refusal, RequestHead, RouteId, UnixMillis,
+};
+use crate::transform::TraceContext;
+use crate::upstream::{Picked, Tried};
+
+/// All that the gateway knows of one request, from its head to its line in the access log.
+///
+/// Fields fill in the order of the stages. Dropping it settles what is open: permits are given
+/// back, and a reservation that nobody settled stays counted.
+pub struct Context {
+    pub(super) started: Instant,
+    pub(super) started_at: UnixMillis,
+    /// The configuration in force when the request began; it keeps it to its end.
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) head: RequestHead,
+    /// `None` until the head was read.
+    pub(super) trace: Option<TraceContext>,
+    pub(super) interaction_id: String,
+    pub(super) plan: Option<Arc<RoutePlan>>,
+    pub(super) captures: Captures,
+    pub(super) caller: Option<Arc<Caller>>,
+    /// The account, or the first of several.
+    pub(super) account: Option<AccountId>,
+    pub(super) account_key: Option<AccountKey>,
+    pub(super) body: RequestBody,
+    pub(super) permits: Vec<Permit>,
+    pub(super) reservation: Option<Reservation>,
+    pub(super) limits: Vec<LimitState>,
+    pub(super) refusal: Option<Refusal>,
+    pub(super) source: Source,
+    pub(super) upstream: UpstreamCall,
+    pub(super) composed: ComposeOutcome,
+    /// The backend's JSON body while it is gathered for edits.
+    pub(super) response_body: Option<BytesMut>,
+    pub(super) stages: Stages,
+}
+
+/// The request's body, as far as the gateway looks into it.
+#[derive(Default)]
+pub(super) struct RequestBody {
+    /// Counts what streams through.
+    pub budget: Option<BodyBudget>,
+    /// Read and parsed before the backend was called.
+    pub json: Option<Arc<Value>>,
+    /// What goes to the backend instead of what was read; sent once for each try.
+    pub replacement: Option<Bytes>,
+}
+
+/// The call to a backend, over all its tries.
+#[derive(Default)]
+pub(super) struct UpstreamCall {
+    pub tried: Tried,
+    pub picked: Option<Picked>,
+    pub endpoint: Option<Arc<str>>,
+    pub tries: u32,
+    pub started: Option<Instant>,
+    pub status: Option<u16>,
+    /// The answer broke off or could not be used.
+    pub failed: bool,
+}
+
+/// Seconds spent in each stage.
+#[derive(Default)]
+pub(super) struct Stages(Vec<(&'static str, f64)>);
+
+impl Stages {
+    /// Notes a stage that began at `from`; returns now, for the next one.
+    pub fn lap(&mut self, stage: &'static str, from: Instant) -> Instant {
+        let now = Instant::now();
+        self.0.push((stage, (now - from).as_secs_f64()));
+        now
+    }
+
+    pub fn as_slice(&self) -> &[(&'static str, f64)] {
+        &self.0
+    }
+}
+
+/// Route of requests that matched none; only templates that no route uses could read it.
+fn no_route() -> &'static RouteId {
+    static NONE: std::sync::OnceLock<RouteId> = std::sync::OnceLock::new();
+    NONE.get_or_init(|| RouteId::new("none"))
+}
+
+impl Context {
+    pub(super) fn new(snapshot: Arc<Snapshot>, now: UnixMillis) -> Self {
+        Self {
+            started: Instant::now(),
+            started_at: now,
+            snapshot,
+            head: RequestHead::default(),
+            trace: None,
+            interaction_id: String::new(),
+            plan: None,
+            captures: Captures::default(),
+            caller: None,
+            account: None,
+            account_key: None,
+            body: RequestBody::default(),
+            permits: Vec::new(),
+            reservation: None,
+            limits: Vec::new(),
+            refusal: None,
+            source: Source::Gateway,
+            upstream: UpstreamCall::default(),
+            composed: ComposeOutcome::default(),
+            response_body: None,
+            stages: Stages::default(),
+        }
+    }
+
+    /// What stages, templates and conditions may read.
+    pub(super) fn facts<'a>(&'a self, headers: &'a HeaderMap) -> Facts<'a> {
+        Facts {
+            head: &self.head,
+            headers,
+            route: self.plan.as_ref().map_or_else(no_route, |plan| &plan.route.id),
+            captures: &self.captures,
+            caller: self.caller.as_deref(),
+            account: self.account.as_ref(),
+            body: self.body.json.as_deref(),
+        }
+    }
+
+    /// Time left of the route's deadline; `None` without one.
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        let deadline = self.plan.as_ref()?.route.deadline?;
+        Some(deadline.saturating_sub(self.started.elapsed()))
+    }
+
+    /// Whether the route's deadline has passed.
+    pub(super) fn is_late(&self) -> bool {
+        self.time_left().is_some_and(|left| left.is_zero())
+    }
+}

@@ -1,0 +1,98 @@
+//! The end of a request: settles what it reserved and tells operators.
+
+use pingora::Error;
+use pingora_proxy::Session;
+
+use super::call;
+use super::context::Context;
+use super::problem;
+use super::proxy::Gateway;
+use crate::observe::Exchange;
+use crate::transform::TraceContext;
+
+/// Settles and observes.
+pub(super) fn finish(
+    gateway: &Gateway,
+    session: &Session,
+    error: Option<&Error>,
+    context: &mut Context,
+) {
+    let status = session.as_downstream().response_written().map_or(0, |head| head.status.as_u16());
+    settle(context, status, error.is_some());
+    call::observe(gateway, context);
+    observe(gateway, session, context, status);
+    context.permits.clear();
+}
+
+/// Commits or gives back. What counts is what the caller got: an answer below 500, whole. A caller
+/// who left early may have seen it, so that counts.
+fn settle(context: &mut Context, status: u16, broke: bool) {
+    let Some(reservation) = context.reservation.as_mut() else { return };
+    let backend_failed = context.upstream.failed || (broke && context.upstream.status.is_none() && !context.source.is_cache());
+    let client_left = status == 0 && !backend_failed;
+    let success = (status < 500 && !backend_failed && status != 0) || client_left;
+    reservation.settle(success, context.source.is_cache());
+}
+
+fn observe(gateway: &Gateway, session: &Session, context: &Context, status: u16) {
+    let account = context.account_key.map(|key| key.to_string());
+    let path = shown_path(context);
+    let missing_parts = missing_parts(context);
+    let trace_id = context.trace.as_ref().map(TraceContext::trace_id).unwrap_or_default();
+    let detail = context.refusal.as_ref().and_then(problem::operator_detail);
+    let exchange = Exchange {
+        started: context.started_at,
+        seconds: context.started.elapsed().as_secs_f64(),
+        request_id: &context.head.request_id,
+        trace_id: &trace_id,
+        address: Some(context.head.address),
+        version: version(session.req_header().version),
+        method: context.head.method.as_str(),
+        host: &context.head.host,
+        path: &path,
+        route: context.plan.as_ref().map(|plan| plan.route.id.as_str()),
+        client: context.caller.as_ref().map(|caller| &*caller.client),
+        account: account.as_deref(),
+        status,
+        bytes_sent: session.as_downstream().body_bytes_sent(),
+        bytes_received: session.as_downstream().body_bytes_read(),
+        source: context.source,
+        problem: context
+            .refusal
+            .as_ref()
+            .map(|refusal| problem::describe(refusal, context.started_at).kind),
+        detail: detail.as_deref(),
+        endpoint: context.upstream.endpoint.as_deref(),
+        tries: context.upstream.tries,
+        missing_parts: &missing_parts,
+        quota_remaining: context.limits.iter().map(|state| state.remaining).min(),
+        unaccounted: context.reservation.as_ref().is_some_and(|r| r.unaccounted()),
+        stages: context.stages.as_slice(),
+    };
+    gateway.shared.metrics.request_finished(&exchange);
+    gateway.shared.access_log.write(&exchange);
+}
+
+fn missing_parts(context: &Context) -> Vec<String> {
+    let report = context.composed.report();
+    let missing = report.iter().flat_map(|report| report.missing());
+    missing.map(|(part, fault)| format!("{part}: {fault}")).collect()
+}
+
+/// The path with its accounts masked: an account number must not stand in a log. A path that
+/// matched no route is shown whole, since nothing says what in it could be an account.
+fn shown_path(context: &Context) -> String {
+    let path = &context.head.path.decoded;
+    let Some(account) = &context.account else { return path.clone() };
+    let named = context.captures.0.iter().any(|(_, value)| value.contains(account.as_str()));
+    if named { path.replace(account.as_str(), "{account}") } else { path.clone() }
+}
+
+fn version(version: http::Version) -> &'static str {
+    match version {
+        http::Version::HTTP_10 => "1.0",
+        http::Version::HTTP_11 => "1.1",
+        http::Version::HTTP_2 => "2",
+        _ => "unknown",
+    }
+}

@@ -1,0 +1,98 @@
+//! Reads a request's head once, into the one form that all stages use.
+
+use std::net::IpAddr;
+
+use http::HeaderMap;
+use ipnet::IpNet;
+use pingora_proxy::Session;
+use uuid::Uuid;
+
+use super::context::Context;
+use super::proxy::Gateway;
+use crate::request::{Refusal, RequestHead};
+use crate::transform::TraceContext;
+use crate::{guard, listener, route, transform};
+
+/// Normalises and checks the head; drops what outsiders must not send.
+pub(super) fn read(
+    gateway: &Gateway,
+    session: &mut Session,
+    context: &mut Context,
+) -> Result<(), Refusal> {
+    let peer = peer_address(session);
+    let certificate_thumbprint = session.digest().and_then(listener::client_thumbprint);
+    let https = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    let header = session.req_header();
+    // Identifiers come first, so that a refusal of the rest has them too.
+    context.head.request_id = transform::request_id(&header.headers, Uuid::now_v7());
+    context.head.method = header.method.clone();
+    context.head.address = peer;
+    context.head.https = https;
+    context.trace = Some(TraceContext::of(&header.headers, Uuid::new_v4(), Uuid::new_v4()));
+    context.interaction_id = transform::interaction_id(&header.headers, Uuid::new_v4());
+    guard::check_head(header, header.raw_path(), &gateway.listener_limits())?;
+    let address = client_address(&context.snapshot.config.trusted_proxies, peer, &header.headers);
+    let host = guard::host_of(&header.headers, &header.uri)?;
+    let path = route::normalize(raw_path(header.raw_path(), &header.uri)?)
+        .map_err(Refusal::BadPath)?;
+    let query = header.uri.query().map(str::to_owned);
+    context.head = RequestHead {
+        host,
+        path,
+        query,
+        address,
+        certificate_thumbprint,
+        ..std::mem::take(&mut context.head)
+    };
+    transform::strip_internal(session.req_header_mut());
+    Ok(())
+}
+
+/// The path as it came, without the query. An absolute target (RFC 9112 section 3.2.2) has its
+/// authority in `uri` and its path behind it.
+fn raw_path<'a>(raw: &'a [u8], uri: &'a http::Uri) -> Result<&'a str, Refusal> {
+    if !raw.starts_with(b"/") {
+        return Ok(uri.path());
+    }
+    let text = std::str::from_utf8(raw)
+        .map_err(|_| Refusal::BadPath(crate::request::PathError::NotUtf8))?;
+    let path = text.split_once('?').map_or(text, |(path, _)| path);
+    Ok(path.split_once('#').map_or(path, |(path, _)| path))
+}
+
+/// Address of the connection's other end.
+pub(super) fn peer_address(session: &Session) -> IpAddr {
+    session
+        .client_addr()
+        .and_then(|address| address.as_inet())
+        .map_or(IpAddr::from([0, 0, 0, 0]), |address| address.ip().to_canonical())
+}
+
+/// The address that counts: the peer's, or the one that trusted proxies name. `X-Forwarded-For`
+/// is read from its end, as each proxy appends; the first address that isn't a trusted proxy is
+/// the client.
+fn client_address(trusted: &[IpNet], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    if !is_trusted(trusted, &peer) {
+        return peer;
+    }
+    let named: Vec<&str> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .collect();
+    let mut client = peer;
+    for text in named.iter().rev() {
+        let Ok(address) = text.trim().parse::<IpAddr>() else { break };
+        client = address.to_canonical();
+        if !is_trusted(trusted, &client) {
+            break;
+        }
+    }
+    client
+}
+
+/// Whether an address is one of the proxies whose word counts.
+pub(super) fn is_trusted(proxies: &[IpNet], address: &IpAddr) -> bool {
+    proxies.iter().any(|network| network.contains(address))
+}

@@ -1,0 +1,29 @@
+//! The spine: Pingora's hooks, the order of the stages, the one writer of answers, and the
+//! configuration in force.
+
+mod admit;
+mod answer;
+mod caching;
+mod call;
+mod context;
+mod control;
+mod explain;
+mod finish;
+mod head;
+mod problem;
+mod proxy;
+mod reload;
+mod respond;
+mod serve;
+mod shared;
+mod snapshot;
+
+pub use context::Context;
+pub use control::{Control, Purge, Readiness};
+pub use explain::{Explanation, Finding, Question, QuestionError, explain};
+pub use problem::{Problem, describe};
+pub use proxy::Gateway;
+pub use reload::{LastReload, Reloaded, Reloader};
+pub use serve::{ServeError, Started, start};
+pub use shared::{Parts, Shared};
+pub use snapshot::{Snapshot, SnapshotError};

@@ -1,0 +1,289 @@
+//! Pingora's hooks, in the order in which a request meets them. Each hands over to the room that
+//! does the work.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::FutureExt;
+use http::StatusCode;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType};
+use pingora_cache::key::HashBinary;
+use pingora_cache::{CacheKey, CacheMeta, ForcedFreshness, HitHandler, RespCacheable};
+use pingora_proxy::Session;
+
+use super::context::Context;
+use super::shared::Shared;
+use super::snapshot::Snapshot;
+use super::{admit, answer, caching, call, finish, respond};
+use crate::config::model::ListenerLimits;
+use crate::observe::Event;
+use crate::request::Refusal;
+use crate::vault;
+
+/// The proxy: the state that outlives configurations, and the configuration in force.
+pub struct Gateway {
+    pub(super) shared: Arc<Shared>,
+    pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
+    limits: ListenerLimits,
+}
+
+impl Gateway {
+    /// A proxy for one listener.
+    pub fn new(
+        shared: Arc<Shared>,
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        limits: ListenerLimits,
+    ) -> Self {
+        Self { shared, snapshot, limits }
+    }
+
+    pub(super) fn current(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    pub(super) fn listener_limits(&self) -> &ListenerLimits {
+        &self.limits
+    }
+}
+
+/// Carries a refusal out of a hook: `fail_to_proxy` finds it in the context.
+fn refused(context: &mut Context, refusal: Refusal) -> Box<Error> {
+    context.refusal = Some(refusal);
+    Error::explain(ErrorType::InternalError, "refused")
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        self.shared.metrics.request_started();
+        Context::new(self.snapshot.load_full(), self.shared.clock.now())
+    }
+
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+    ) -> pingora::Result<bool> {
+        session.set_read_timeout(Some(self.limits.body_timeout));
+        session.set_keepalive(Some(self.limits.idle_timeout.as_secs().max(1)));
+        if self.shared.is_draining() {
+            session.set_keepalive(None);
+        }
+        // A panic in one request must not end the others on this connection, and its caller is
+        // owed an answer.
+        let admitted = AssertUnwindSafe(admit::admit(self, session, context)).catch_unwind().await;
+        let refusal = match admitted {
+            Ok(Ok(())) => return Ok(respond::own_answer(session, context).await),
+            Ok(Err(refusal)) => refusal,
+            Err(_) => {
+                self.shared.metrics.record(Event::Panicked);
+                Refusal::Internal
+            }
+        };
+        respond::refuse(session, context, refusal).await;
+        Ok(true)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        if context.body.json.is_some() {
+            // Read and counted already; what goes out may be another text.
+            if let Some(replacement) = &context.body.replacement {
+                *body = end_of_stream.then(|| replacement.clone());
+            }
+            return Ok(());
+        }
+        let length = body.as_ref().map_or(0, Bytes::len);
+        match context.body.budget.as_mut().map(|budget| budget.take(length)) {
+            Some(Err(refusal)) => Err(refused(context, refusal)),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+
+    fn request_cache_filter(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        caching::enable(self, session, context);
+        Ok(())
+    }
+
+    fn cache_key_callback(
+        &self,
+        session: &Session,
+        context: &mut Context,
+    ) -> pingora::Result<CacheKey> {
+        caching::key(session, context)
+    }
+
+    async fn cache_hit_filter(
+        &self,
+        session: &mut Session,
+        meta: &CacheMeta,
+        _hit_handler: &mut HitHandler,
+        _is_fresh: bool,
+        context: &mut Context,
+    ) -> pingora::Result<Option<ForcedFreshness>> {
+        Ok(caching::judge_hit(session, meta, context))
+    }
+
+    fn cache_vary_filter(
+        &self,
+        meta: &CacheMeta,
+        context: &mut Context,
+        request: &RequestHeader,
+    ) -> Option<HashBinary> {
+        caching::variance(meta, context, request)
+    }
+
+    fn response_cache_filter(
+        &self,
+        session: &Session,
+        response: &ResponseHeader,
+        context: &mut Context,
+    ) -> pingora::Result<RespCacheable> {
+        Ok(caching::judge_answer(session, response, context))
+    }
+
+    fn should_serve_stale(
+        &self,
+        _session: &mut Session,
+        _context: &mut Context,
+        error: Option<&Error>,
+    ) -> bool {
+        vault::serves_stale(error)
+    }
+
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+    ) -> pingora::Result<Box<HttpPeer>> {
+        call::next_peer(session, context)
+            .map(Box::new)
+            .map_err(|refusal| refused(context, refusal))
+    }
+
+    fn fail_to_connect(
+        &self,
+        session: &mut Session,
+        _peer: &HttpPeer,
+        context: &mut Context,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        call::failed(session, context, error)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        answer::prepare_request(session, request, context)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        context.upstream.status = Some(response.status.as_u16());
+        if let Some(refusal) = context.composed.refusal() {
+            return Err(refused(context, refusal));
+        }
+        if call::retries_status(session, context, response.status) {
+            let status = ErrorType::HTTPStatus(response.status.as_u16());
+            return Error::e_explain(status, "the backend's answer is tried again")
+                .map_err(Error::into_up);
+        }
+        answer::report(response.status, context);
+        caching::invalidate(self, response.status, context).await;
+        answer::edit_upstream_head(response, context)
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut Context,
+    ) -> pingora::Result<Option<Duration>> {
+        if context.is_late() {
+            return Err(refused(context, Refusal::DeadlineExceeded));
+        }
+        answer::edit_upstream_body(body, end_of_stream, context)?;
+        Ok(None)
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        caching::note_source(session, context);
+        caching::describe(session, response, context)?;
+        answer::edit_head(session, response, context)?;
+        respond::stamp(response, context)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        context: &mut Context,
+        _client_reused: bool,
+    ) -> Box<Error> {
+        call::failed(session, context, error)
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        context: &mut Context,
+    ) -> FailToProxy {
+        if error.esource() != &ErrorSource::Downstream {
+            context.upstream.failed = true;
+        }
+        let unanswered = session.as_downstream().response_written().is_none();
+        let refusal = call::refusal_of(error, context);
+        tracing::debug!(%error, request = %context.head.request_id, "a request could not be proxied");
+        let error_code = match refusal {
+            Some(refusal) if unanswered => respond::refuse(session, context, refusal).await,
+            Some(refusal) => {
+                context.refusal = Some(refusal);
+                StatusCode::BAD_GATEWAY.as_u16()
+            }
+            None => 0,
+        };
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+        // The access log has it, with the request's id; twice is noise.
+        true
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+        finish::finish(self, session, error, context);
+    }
+}

@@ -1,0 +1,90 @@
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+
+use super::shared::Shared;
+use super::snapshot::Snapshot;
+use crate::config;
+use crate::observe::Event;
+
+/// Loads the configuration again and swaps it in whole, or changes nothing.
+pub struct Reloader {
+    path: PathBuf,
+    shared: Arc<Shared>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    /// One reload at a time; holds how the last one went.
+    last: Mutex<LastReload>,
+}
+
+/// How the last reload went.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LastReload {
+    /// When, in RFC 3339; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// Why the new configuration is not in use; absent if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reloaded {
+    /// This revision is in use now.
+    Swapped(Arc<str>),
+    /// The files say what was in use already.
+    Unchanged,
+}
+
+impl Reloader {
+    /// For the configuration at a path.
+    pub fn new(path: PathBuf, shared: Arc<Shared>, snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
+        Self { path, shared, snapshot, last: Mutex::default() }
+    }
+
+    /// Loads, checks, builds and swaps. Must run where background tasks can be started.
+    ///
+    /// # Errors
+    /// A text that says what is wrong and where; the configuration in use stays.
+    pub fn reload(&self) -> Result<Reloaded, String> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = self.try_reload();
+        *last = LastReload {
+            at: Some(self.shared.clock.now().rfc3339()),
+            error: outcome.as_ref().err().cloned(),
+        };
+        self.shared.metrics.record(Event::Reload { ok: outcome.is_ok() });
+        match &outcome {
+            Ok(Reloaded::Swapped(revision)) => tracing::info!(%revision, "configuration reloaded"),
+            Ok(Reloaded::Unchanged) => tracing::debug!("configuration unchanged"),
+            Err(error) => tracing::error!("reload refused, nothing changed:\n{error}"),
+        }
+        outcome
+    }
+
+    fn try_reload(&self) -> Result<Reloaded, String> {
+        let new = config::load(&self.path).map_err(|problems| problems.to_string())?;
+        let current = self.snapshot.load_full();
+        if new.revision == current.config.revision {
+            return Ok(Reloaded::Unchanged);
+        }
+        let restarts = config::restart_needed(&current.config, &new);
+        if !restarts.is_empty() {
+            return Err(format!("this needs a restart:\n  {}", restarts.join("\n  ")));
+        }
+        let revision = new.revision.clone();
+        let next = Snapshot::build(Arc::new(new), &self.shared, Some(&current))
+            .map_err(|error| error.to_string())?;
+        self.shared.vault.reconfigure(&next.config.cache);
+        self.shared.keyrings.retain(&next.config.identity);
+        self.snapshot.store(Arc::new(next));
+        Ok(Reloaded::Swapped(revision))
+    }
+
+    /// How the last reload went.
+    pub fn last(&self) -> LastReload {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

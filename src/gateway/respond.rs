@@ -1,0 +1,142 @@
+//! The only writer of answers that the gateway makes itself.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use pingora::http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::context::Context;
+use super::problem;
+use crate::config::model::{Action, Dialect};
+use crate::observe::Source;
+use crate::request::{Encoding, Refusal, Template};
+use crate::transform;
+
+/// An answer of the gateway's own.
+struct Answer {
+    status: StatusCode,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Bytes,
+    /// The connection is in doubt, as after a body that was not read to its end.
+    close: bool,
+}
+
+/// Answers a refusal in the route's dialect. Returns the status sent.
+pub(super) async fn refuse(session: &mut Session, context: &mut Context, refusal: Refusal) -> u16 {
+    let dialect = context.plan.as_ref().map_or(Dialect::Problem, |plan| plan.route.dialect);
+    let problem = problem::describe(&refusal, context.snapshot.now());
+    let (media_type, body) = problem.body(&refusal, dialect, &context.head.request_id);
+    let mut headers = problem::headers(&refusal);
+    headers.push((header::CONTENT_TYPE, HeaderValue::from_static(media_type)));
+    match &refusal {
+        Refusal::QuotaExceeded(quota) => context.limits.push(quota.state.clone()),
+        Refusal::RateLimited(state) => context.limits.push(state.clone()),
+        _ => {}
+    }
+    let answer = Answer {
+        status: problem.status,
+        headers,
+        body: Bytes::from(body.to_string()),
+        close: leaves_connection_in_doubt(&refusal),
+    };
+    context.source = Source::Gateway;
+    context.refusal = Some(refusal);
+    send(session, context, answer).await;
+    problem.status.as_u16()
+}
+
+/// A malformed head or a body left unread: what follows on the connection can't be trusted.
+fn leaves_connection_in_doubt(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::BadRequest(_)
+            | Refusal::UriTooLong
+            | Refusal::HeadersTooLarge
+            | Refusal::BodyTooLarge { .. }
+            | Refusal::BodyTimeout
+            | Refusal::MalformedBody(_)
+            | Refusal::Internal
+    )
+}
+
+/// Answers a route that needs no backend. Returns whether it was one.
+pub(super) async fn own_answer(session: &mut Session, context: &mut Context) -> bool {
+    let Some(plan) = context.plan.clone() else { return false };
+    let answer = match &plan.route.action {
+        Action::Redirect { status, to } => redirect(*status, to, session, context),
+        Action::Answer { status, headers, body } => Some(fixed(*status, headers, body)),
+        Action::Proxy { .. } | Action::Compose(_) => return false,
+    };
+    match answer {
+        Some(answer) => send(session, context, answer).await,
+        None => {
+            let missing = Refusal::BadRequest("it lacks a value that the redirect needs");
+            refuse(session, context, missing).await;
+        }
+    }
+    true
+}
+
+fn redirect(
+    status: StatusCode,
+    to: &Template,
+    session: &Session,
+    context: &Context,
+) -> Option<Answer> {
+    let facts = context.facts(&session.req_header().headers);
+    let location = to.render(&facts, Encoding::UriComponent)?;
+    let location = HeaderValue::from_str(&location).ok()?;
+    let headers = vec![(header::LOCATION, location)];
+    Some(Answer { status, headers, body: Bytes::new(), close: false })
+}
+
+fn fixed(status: StatusCode, headers: &HeaderMap, body: &str) -> Answer {
+    let headers = headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    Answer { status, headers, body: Bytes::from(body.to_owned()), close: false }
+}
+
+async fn send(session: &mut Session, context: &Context, answer: Answer) {
+    // A client that has gone needs no answer; the access log says so by the status it lacks.
+    if let Err(error) = write(session, context, answer).await {
+        tracing::debug!(%error, "an answer of the gateway's own could not be sent");
+    }
+}
+
+async fn write(session: &mut Session, context: &Context, answer: Answer) -> pingora::Result<()> {
+    let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 8))?;
+    for (name, value) in answer.headers {
+        head.append_header(name, value)?;
+    }
+    let bodiless = answer.status == StatusCode::NO_CONTENT
+        || answer.status == StatusCode::NOT_MODIFIED
+        || answer.status.is_informational();
+    if !bodiless {
+        head.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
+    }
+    stamp(&mut head, context)?;
+    if answer.close {
+        session.set_keepalive(None);
+    }
+    let empty = bodiless || answer.body.is_empty() || context.head.method == http::Method::HEAD;
+    session.write_response_header(Box::new(head), empty).await?;
+    if !empty {
+        session.write_response_body(Some(answer.body), true).await?;
+    }
+    Ok(())
+}
+
+/// Puts what every answer carries, whoever made it: the request's identifiers and where the
+/// caller stands against the limits. Made anew for answers from the cache too.
+pub(super) fn stamp(head: &mut ResponseHeader, context: &Context) -> pingora::Result<()> {
+    head.insert_header(transform::REQUEST_ID, &context.head.request_id)?;
+    head.insert_header(transform::INTERACTION_ID, &context.interaction_id)?;
+    if let Some(fields) = problem::limit_headers(&context.limits) {
+        for (name, value) in fields {
+            head.insert_header(name, value)?;
+        }
+    }
+    if context.reservation.as_ref().is_some_and(|reservation| reservation.unaccounted()) {
+        head.insert_header("x-quota-unaccounted", "true")?;
+    }
+    Ok(())
+}

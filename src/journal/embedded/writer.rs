@@ -1,0 +1,382 @@
+//! The one thread that writes: it takes all that waits, makes it durable at once, then answers
+//! and feeds the tails.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::oneshot;
+
+use super::open::open_store;
+use super::store::{Store, StoredKey};
+use super::Shared;
+use crate::journal::{JournalError, Offset, Record, RecordKey, TailSender};
+use crate::observe::{Event, Metrics};
+
+/// Appends in one write at most.
+const GROUP: usize = 4096;
+/// Time between attempts to open the store again after the disk failed.
+const REOPEN: Duration = Duration::from_millis(500);
+/// Records that a tail that is behind reads from disk at once.
+const CHUNK: usize = 1024;
+
+pub(super) enum Command {
+    Append(Append),
+    Forget(Forget),
+    /// A tail has read what was on disk and wants what comes.
+    Follow(Follower),
+    Stop,
+}
+
+pub(super) struct Append {
+    pub partition: u32,
+    pub record: Record,
+    pub done: oneshot::Sender<Result<Offset, JournalError>>,
+}
+
+pub(super) struct Forget {
+    pub partition: u32,
+    pub keys: Vec<StoredKey>,
+    pub done: oneshot::Sender<Result<u64, JournalError>>,
+}
+
+pub(super) struct Follower {
+    pub partition: u32,
+    /// First offset that it has not seen.
+    pub next: Offset,
+    pub sender: TailSender,
+}
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    inbox: Receiver<Command>,
+    /// The offset that the next record gets, by partition.
+    next: Vec<Offset>,
+    /// Tails that have read all there is.
+    live: Vec<Follower>,
+    /// Tails that wait for the store to open again.
+    stranded: Vec<Follower>,
+    broken: Option<Broken>,
+    metrics: Arc<Metrics>,
+}
+
+/// The disk failed; there is no store.
+struct Broken {
+    reason: String,
+    tried: Instant,
+}
+
+/// All that waited and is done together.
+#[derive(Default)]
+struct Work {
+    appends: Vec<Append>,
+    forgets: Vec<Forget>,
+    follows: Vec<Follower>,
+    stop: bool,
+}
+
+/// An append with its place.
+struct Placed {
+    partition: u32,
+    offset: Offset,
+    key: RecordKey,
+}
+
+impl Writer {
+    pub fn new(
+        shared: Arc<Shared>,
+        inbox: Receiver<Command>,
+        next: Vec<Offset>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            shared,
+            inbox,
+            next,
+            live: Vec::new(),
+            stranded: Vec::new(),
+            broken: None,
+            metrics,
+        }
+    }
+
+    pub fn run(mut self) {
+        loop {
+            let Some(mut work) = self.wait() else { break };
+            self.mend();
+            if !work.appends.is_empty() || !work.forgets.is_empty() {
+                self.write(std::mem::take(&mut work.appends), std::mem::take(&mut work.forgets));
+            }
+            work.follows.into_iter().for_each(|follower| self.follow(follower));
+            if work.stop {
+                break;
+            }
+        }
+        self.shared.set_store(None);
+        self.shared.witness.sync();
+    }
+
+    /// Everything that waits; waits itself if nothing does.
+    fn wait(&self) -> Option<Work> {
+        let mut work = Work::default();
+        let first = match &self.broken {
+            None => self.inbox.recv().ok()?,
+            Some(_) => match self.inbox.recv_timeout(REOPEN) {
+                Ok(command) => command,
+                Err(RecvTimeoutError::Timeout) => return Some(work),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            },
+        };
+        work.add(first);
+        while work.appends.len() < GROUP
+            && !work.stop
+            && let Ok(command) = self.inbox.try_recv()
+        {
+            work.add(command);
+        }
+        Some(work)
+    }
+
+    fn write(&mut self, appends: Vec<Append>, forgets: Vec<Forget>) {
+        if let Some(broken) = &self.broken {
+            let error = JournalError::NotWritten(format!("the disk failed: {}", broken.reason));
+            refuse(appends, forgets, &error);
+            return;
+        }
+        let started = Instant::now();
+        let (placed, next) = self.place(&appends);
+        let shared = Arc::clone(&self.shared);
+        let written = shared
+            .with_store(|store| commit(store, &appends, &placed, &forgets, (&self.next, &next)))
+            .unwrap_or(Err(JournalError::Closed));
+        let (removed, commit) = match written {
+            Ok(done) => done,
+            Err(error) => {
+                refuse(appends, forgets, &error);
+                self.break_down(&error);
+                return;
+            }
+        };
+        self.shared.witness.note(commit);
+        self.next = next;
+        self.publish_ends();
+        self.metrics.record(Event::JournalCommit {
+            records: appends.len() as u64,
+            seconds: started.elapsed().as_secs_f64(),
+        });
+        self.feed(&appends, &placed);
+        for (append, placed) in appends.into_iter().zip(placed) {
+            // Nobody may be waiting any more.
+            let _ = append.done.send(Ok(placed.offset));
+        }
+        for (forget, removed) in forgets.into_iter().zip(removed) {
+            let _ = forget.done.send(Ok(removed));
+        }
+    }
+
+    /// Gives each append its offset; also says what the next offsets are after that.
+    fn place(&self, appends: &[Append]) -> (Vec<Placed>, Vec<Offset>) {
+        let mut next = self.next.clone();
+        let placed = appends
+            .iter()
+            .map(|append| {
+                let mut offset = Offset::MAX;
+                if let Some(next) = next.get_mut(append.partition as usize) {
+                    offset = *next;
+                    *next += 1;
+                }
+                Placed { partition: append.partition, offset, key: append.record.key() }
+            })
+            .collect();
+        (placed, next)
+    }
+
+    fn publish_ends(&self) {
+        for (end, next) in self.shared.ends.iter().zip(&self.next) {
+            end.store(*next, Ordering::Release);
+        }
+    }
+
+    /// Hands durable records to the tails. One that can't take them now reads them from disk.
+    fn feed(&mut self, appends: &[Append], placed: &[Placed]) {
+        let mut behind = Vec::new();
+        self.live.retain_mut(|follower| {
+            for (append, placed) in appends.iter().zip(placed) {
+                if placed.partition != follower.partition || placed.offset < follower.next {
+                    continue;
+                }
+                match follower.sender.try_send(Ok((placed.offset, append.record.clone()))) {
+                    Ok(()) => follower.next = placed.offset + 1,
+                    Err(TrySendError::Closed(_)) => return false,
+                    Err(TrySendError::Full(_)) => {
+                        behind.push(Follower { sender: follower.sender.clone(), ..*follower });
+                        return false;
+                    }
+                }
+            }
+            true
+        });
+        behind.into_iter().for_each(|follower| catch_up(&self.shared, follower));
+    }
+
+    fn follow(&mut self, follower: Follower) {
+        let end = self.next.get(follower.partition as usize).copied().unwrap_or_default();
+        if self.broken.is_some() {
+            self.stranded.push(follower);
+        } else if follower.next >= end {
+            self.live.push(follower);
+        } else {
+            catch_up(&self.shared, follower);
+        }
+    }
+
+    /// fjall refuses all writes after one that failed, since it can't know what the disk kept.
+    /// Closing and opening it reads what the disk has and goes on from there.
+    fn break_down(&mut self, error: &JournalError) {
+        tracing::error!(directory = %self.shared.directory.display(), %error, "the journal's disk failed");
+        self.shared.set_store(None);
+        self.broken = Some(Broken { reason: error.to_string(), tried: Instant::now() });
+    }
+
+    fn mend(&mut self) {
+        let Some(broken) = &mut self.broken else { return };
+        if broken.tried.elapsed() < REOPEN {
+            return;
+        }
+        broken.tried = Instant::now();
+        match reopen(&self.shared, self.next.len()) {
+            Err(error) => broken.reason = error.to_string(),
+            Ok((store, next)) => {
+                tracing::info!(directory = %self.shared.directory.display(), "the journal is back");
+                self.shared.set_store(Some(store));
+                self.broken = None;
+                self.next = next;
+                self.publish_ends();
+                // What was written without confirmation may be there after all.
+                let tails = self.live.drain(..).chain(self.stranded.drain(..));
+                tails.for_each(|follower| catch_up(&self.shared, follower));
+            }
+        }
+    }
+}
+
+fn reopen(shared: &Shared, partitions: usize) -> Result<(Store, Vec<Offset>), JournalError> {
+    let store = open_store(&shared.directory, &shared.witness)?;
+    let next = (0..partitions)
+        .map(|partition| store.next_offset(u32::try_from(partition).unwrap_or(u32::MAX)))
+        .collect::<Result<_, _>>()
+        .map_err(|error| super::open::cannot_open(&shared.directory, &error))?;
+    Ok((store, next))
+}
+
+/// Writes all of it as one; says how many records each forget removed, and the commit's number.
+/// `next` are the next offsets before and after.
+fn commit(
+    store: &Store,
+    appends: &[Append],
+    placed: &[Placed],
+    forgets: &[Forget],
+    next: (&[Offset], &[Offset]),
+) -> Result<(Vec<u64>, u64), JournalError> {
+    let not_written = |error: fjall::Error| JournalError::NotWritten(error.to_string());
+    let mut group = store.group();
+    let mut last: HashMap<(u32, &RecordKey), Offset> = HashMap::with_capacity(placed.len());
+    last.extend(placed.iter().map(|placed| ((placed.partition, &placed.key), placed.offset)));
+    for (append, placed) in appends.iter().zip(placed) {
+        // Of several with one key in this group only the last is kept.
+        if last.get(&(placed.partition, &placed.key)) == Some(&placed.offset) {
+            let old = store.find(placed.partition, &placed.key).map_err(not_written)?;
+            group.put(placed.partition, &placed.key, placed.offset, &append.record, old);
+        }
+    }
+    let mut removed = vec![0; forgets.len()];
+    for (forget, removed) in forgets.iter().zip(&mut removed) {
+        for stored in &forget.keys {
+            let (partition, key) = (forget.partition, &stored.key);
+            if let Some(offset) = store.find(partition, key).map_err(not_written)?
+                && !last.contains_key(&(partition, key))
+            {
+                group.remove(partition, key, offset);
+                *removed += 1;
+            }
+        }
+    }
+    for (partition, (before, after)) in (0..).zip(next.0.iter().zip(next.1)) {
+        if before != after {
+            group.set_next(partition, *after);
+        }
+    }
+    let number = store.commit_number().map_err(not_written)? + 1;
+    match group.commit(number) {
+        Ok(()) => Ok((removed, number)),
+        // Refused before anything was written: an earlier write had failed in the background.
+        Err(fjall::Error::Poisoned) => Err(not_written(fjall::Error::Poisoned)),
+        Err(error) => Err(JournalError::Unsure(error.to_string())),
+    }
+}
+
+fn refuse(appends: Vec<Append>, forgets: Vec<Forget>, error: &JournalError) {
+    for append in appends {
+        let _ = append.done.send(Err(error.clone()));
+    }
+    for forget in forgets {
+        let _ = forget.done.send(Err(error.clone()));
+    }
+}
+
+impl Work {
+    fn add(&mut self, command: Command) {
+        match command {
+            Command::Append(append) => self.appends.push(append),
+            Command::Forget(forget) => self.forgets.push(forget),
+            Command::Follow(follower) => self.follows.push(follower),
+            Command::Stop => self.stop = true,
+        }
+    }
+}
+
+/// Reads from disk what a tail has not seen, on a thread of its own, then hands it to the writer.
+pub(super) fn catch_up(shared: &Arc<Shared>, follower: Follower) {
+    let (shared, sender) = (Arc::clone(shared), follower.sender.clone());
+    let partition = follower.partition;
+    let started = thread::Builder::new()
+        .name("journal-tail".to_owned())
+        .spawn(move || read_and_hand_over(&shared, follower));
+    if let Err(error) = started {
+        let reason = error.to_string();
+        let _ = sender.try_send(Err(JournalError::CannotRead { partition, reason }));
+    }
+}
+
+fn read_and_hand_over(shared: &Shared, mut follower: Follower) {
+    loop {
+        let end = shared.end(follower.partition).map_or(0, |end| end.load(Ordering::Acquire));
+        let read = shared.with_store(|store| store.read(follower.partition, follower.next, CHUNK));
+        match read {
+            // The disk has failed: the writer keeps the tail until it is back.
+            None => break,
+            Some(Err(error)) => {
+                let _ = follower.sender.blocking_send(Err(error));
+                return;
+            }
+            Some(Ok(chunk)) if chunk.is_empty() => {
+                follower.next = follower.next.max(end);
+                break;
+            }
+            Some(Ok(chunk)) => {
+                for (offset, record) in chunk {
+                    follower.next = offset + 1;
+                    if follower.sender.blocking_send(Ok((offset, record))).is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+    // Fails only if the journal was closed; the tail ends then.
+    let _ = shared.commands.send(Command::Follow(follower));
+}

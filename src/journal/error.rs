@@ -1,0 +1,107 @@
+use std::path::PathBuf;
+
+use super::{Offset, RecordError};
+
+/// Why the journal did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    /// Another process has the directory.
+    #[error(
+        "the journal in {} is in use by another process: stop that process, or give this one \
+         a state directory of its own", directory.display()
+    )]
+    Locked {
+        /// The journal's directory.
+        directory: PathBuf,
+    },
+    /// The directory was made with another number of partitions. Accounts would be looked for
+    /// where they are not.
+    #[error(
+        "the journal in {} has {stored} partitions and the configuration says {asked}: the number \
+         is fixed for the life of a state directory, so set it back to {stored}, or start with an \
+         empty directory", directory.display()
+    )]
+    Partitions {
+        /// The journal's directory.
+        directory: PathBuf,
+        /// Partitions that it has.
+        stored: u32,
+        /// Partitions that were asked for.
+        asked: u32,
+    },
+    /// What is on disk ends before what was confirmed.
+    #[error(
+        "the journal in {} ends at commit {found}, but commit {confirmed} was confirmed: counts \
+         were lost from this disk. Restore the directory from a copy; or, to go on without those \
+         counts, remove the file 'confirmed' in it", directory.display()
+    )]
+    ConfirmedLost {
+        /// The journal's directory.
+        directory: PathBuf,
+        /// Last commit found on disk.
+        found: u64,
+        /// Last commit that was confirmed.
+        confirmed: u64,
+    },
+    /// The directory can't be opened or what is in it can't be read.
+    #[error(
+        "the journal in {} can't be opened: {reason}. Check that the directory may be written, \
+         that the disk has room and that nothing else changed the files; restore it from a copy \
+         if they are damaged", directory.display()
+    )]
+    CannotOpen {
+        /// The journal's directory.
+        directory: PathBuf,
+        /// What went wrong.
+        reason: String,
+    },
+    /// There is no such partition.
+    #[error("there is no partition {0}")]
+    NoSuchPartition(u32),
+    /// The record is certainly not in the journal.
+    #[error("the record was not written: {0}")]
+    NotWritten(String),
+    /// The record may be in the journal, or come to be in it later, or not.
+    #[error("it is not known whether the record was written: {0}")]
+    Unsure(String),
+    /// Stored records can't be read.
+    #[error("partition {partition} can't be read: {reason}")]
+    CannotRead {
+        /// The partition.
+        partition: u32,
+        /// What went wrong.
+        reason: String,
+    },
+    /// A stored record is of an unknown version or damaged. Its meaning is not guessed: the
+    /// partition stops here.
+    #[error("the record at offset {offset} of partition {partition} can't be understood: {reason}")]
+    Corrupt {
+        /// The partition.
+        partition: u32,
+        /// Where it stands.
+        offset: Offset,
+        /// What is wrong with it.
+        reason: RecordError,
+    },
+    /// The journal was closed.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+impl JournalError {
+    /// Whether an append that failed so may still come to be in the journal.
+    pub fn is_ambiguous(&self) -> bool {
+        match self {
+            Self::Unsure(_) => true,
+            Self::Locked { .. }
+            | Self::Partitions { .. }
+            | Self::ConfirmedLost { .. }
+            | Self::CannotOpen { .. }
+            | Self::NoSuchPartition(_)
+            | Self::NotWritten(_)
+            | Self::CannotRead { .. }
+            | Self::Corrupt { .. }
+            | Self::Closed => false,
+        }
+    }
+}

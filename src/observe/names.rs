@@ -1,0 +1,114 @@
+/// Every metric, in one place: dashboards and alerts are written against these names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// Requests by route, method class, status and source.
+    Requests,
+    /// Time from the request's head to the last byte of the answer.
+    RequestSeconds,
+    /// Time spent in a stage before the backend.
+    StageSeconds,
+    /// Requests in progress.
+    InProgress,
+    /// Refusals by their problem type.
+    Refusals,
+    /// Fetches of identity providers' keys.
+    KeyFetches,
+    /// Look-ups in the cache of verified tokens.
+    TokenCache,
+    /// Whether an endpoint is healthy.
+    EndpointHealthy,
+    /// Endpoints taken out for failures that requests saw.
+    Ejections,
+    /// Backend calls that were tried again.
+    Retries,
+    /// Retries that the budget forbade.
+    RetriesRefused,
+    /// Name resolutions.
+    Resolutions,
+    /// Backend calls by cluster and status class.
+    UpstreamCalls,
+    /// Time of backend calls.
+    UpstreamSeconds,
+    /// Parts of composite routes.
+    Parts,
+    /// Reservations by rule and outcome.
+    Quota,
+    /// Records made durable.
+    JournalRecords,
+    /// Time of a durable write, shared by all records in it.
+    JournalCommitSeconds,
+    /// What was done with the vault.
+    Vault,
+    /// Reloads tried.
+    Reloads,
+    /// Whether the last reload took effect.
+    LastReloadOk,
+    /// Access log lines dropped because the disk could not keep up.
+    AccessLogDropped,
+    /// Requests that the listener refused before any route.
+    ListenerRefusals,
+    /// Panics caught.
+    Panics,
+}
+
+impl Name {
+    /// The name without the unit and `_total` that the exposition format adds.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Requests => "tollgate_requests",
+            Self::RequestSeconds => "tollgate_request_duration",
+            Self::StageSeconds => "tollgate_stage_duration",
+            Self::InProgress => "tollgate_requests_in_progress",
+            Self::Refusals => "tollgate_refusals",
+            Self::KeyFetches => "tollgate_identity_key_fetches",
+            Self::TokenCache => "tollgate_token_cache_lookups",
+            Self::EndpointHealthy => "tollgate_endpoint_healthy",
+            Self::Ejections => "tollgate_endpoint_ejections",
+            Self::Retries => "tollgate_upstream_retries",
+            Self::RetriesRefused => "tollgate_upstream_retries_over_budget",
+            Self::Resolutions => "tollgate_name_resolutions",
+            Self::UpstreamCalls => "tollgate_upstream_calls",
+            Self::UpstreamSeconds => "tollgate_upstream_call_duration",
+            Self::Parts => "tollgate_compose_parts",
+            Self::Quota => "tollgate_quota_reservations",
+            Self::JournalRecords => "tollgate_journal_records",
+            Self::JournalCommitSeconds => "tollgate_journal_commit_duration",
+            Self::Vault => "tollgate_cache_operations",
+            Self::Reloads => "tollgate_reloads",
+            Self::LastReloadOk => "tollgate_last_reload_ok",
+            Self::AccessLogDropped => "tollgate_access_log_dropped",
+            Self::ListenerRefusals => "tollgate_listener_refusals",
+            Self::Panics => "tollgate_panics",
+        }
+    }
+
+    /// What it means, for the `# HELP` line.
+    pub const fn help(self) -> &'static str {
+        match self {
+            Self::Requests => "Requests by route, method, status and source of the answer",
+            Self::RequestSeconds => "Time from the head of a request to the end of its answer",
+            Self::StageSeconds => "Time spent in a stage before the backend is called",
+            Self::InProgress => "Requests in progress",
+            Self::Refusals => "Requests refused by the gateway itself, by problem type",
+            Self::KeyFetches => "Fetches of an identity provider's keys",
+            Self::TokenCache => "Look-ups in the cache of verified tokens",
+            Self::EndpointHealthy => "Whether an endpoint takes requests (1) or not (0)",
+            Self::Ejections => "Endpoints taken out for failures that requests saw",
+            Self::Retries => "Backend calls that were tried again",
+            Self::RetriesRefused => "Retries wanted that the budget forbade",
+            Self::Resolutions => "Resolutions of a cluster's host names",
+            Self::UpstreamCalls => "Backend calls by cluster and class of status",
+            Self::UpstreamSeconds => "Time of a backend call to its last byte",
+            Self::Parts => "Parts of composite routes, by whether they gave their answer",
+            Self::Quota => "Reservations in the ledger, by rule and outcome",
+            Self::JournalRecords => "Records made durable in the journal",
+            Self::JournalCommitSeconds => "Time of one durable write of the journal",
+            Self::Vault => "Operations of the account cache",
+            Self::Reloads => "Reloads of the configuration tried",
+            Self::LastReloadOk => "Whether the last reload took effect (1) or was refused (0)",
+            Self::AccessLogDropped => "Access log lines dropped because writing fell behind",
+            Self::ListenerRefusals => "Requests refused before a route was looked for",
+            Self::Panics => "Panics caught; each was answered with 500",
+        }
+    }
+}

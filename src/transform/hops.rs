@@ -1,0 +1,185 @@
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
+
+use super::Fields;
+use super::fields::{list, single};
+use super::forwarded::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+
+/// Names that gateways use among themselves start so.
+const INTERNAL_PREFIX: &str = "x-tollgate-";
+
+/// Fields of one connection, besides `Connection`, `TE`, `Upgrade` and `Transfer-Encoding`, which
+/// need more thought. `Proxy` is none, but backends that run CGI scripts take it for their proxy
+/// setting (CVE-2016-5385).
+const HOP_BY_HOP: [HeaderName; 7] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("proxy-authentication-info"),
+    HeaderName::from_static("http2-settings"),
+    HeaderName::from_static("proxy"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+];
+
+/// Fields that a `Connection` option can't take away: they frame or route the message, or are the
+/// word of a proxy in front, which its client must not be able to erase.
+const NOT_NOMINATED: [HeaderName; 7] = [
+    HOST,
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    FORWARDED,
+    X_FORWARDED_FOR,
+    X_FORWARDED_HOST,
+    X_FORWARDED_PROTO,
+];
+
+/// Removes a request's fields that are meant for one connection (RFC 9110 section 7.6.1):
+/// `Connection` and what it lists, `Keep-Alive`, the `Proxy-` family, `TE` except `trailers`,
+/// and `Upgrade`, unless it is `websocket` and that is allowed.
+///
+/// `Transfer-Encoding` is left to the proxy, which frames the message anew.
+pub fn strip_request(head: &mut impl Fields, websocket: bool) {
+    let upgrade = websocket
+        && single(head.fields(), &UPGRADE)
+            .is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"));
+    let trailers = list(head.fields(), &TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+    strip_connection(head);
+    head.remove(&TE);
+    head.remove(&UPGRADE);
+    if trailers {
+        head.put(&TE, HeaderValue::from_static("trailers"));
+    }
+    if upgrade {
+        head.put(&CONNECTION, HeaderValue::from_static("Upgrade"));
+        head.put(&UPGRADE, HeaderValue::from_static("websocket"));
+    }
+}
+
+/// Removes a response's fields that are meant for one connection. `switching` says that its status
+/// is 101, whose `Connection` and `Upgrade` are the message itself.
+pub fn strip_response(head: &mut impl Fields, switching: bool) {
+    if switching {
+        return;
+    }
+    strip_connection(head);
+    head.remove(&UPGRADE);
+}
+
+/// Removes the fields by which gateways talk to each other from a request of the outside, so that
+/// nobody else speaks in their name.
+pub fn strip_internal(head: &mut impl Fields) {
+    remove_where(head, |name| name.as_str().starts_with(INTERNAL_PREFIX));
+}
+
+fn strip_connection(head: &mut impl Fields) {
+    let nominated: Vec<HeaderName> = list(head.fields(), &CONNECTION)
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
+        .filter(|name| !NOT_NOMINATED.contains(name))
+        .collect();
+    for name in nominated.iter().chain(&HOP_BY_HOP) {
+        head.remove(name);
+    }
+    head.remove(&CONNECTION);
+}
+
+fn remove_where(head: &mut impl Fields, matches: impl Fn(&HeaderName) -> bool) {
+    let names: Vec<HeaderName> =
+        head.fields().keys().filter(|name| matches(name)).cloned().collect();
+    for name in &names {
+        head.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use pingora::http::RequestHeader;
+
+    use super::*;
+
+    fn head(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    fn names(head: &HeaderMap) -> Vec<&str> {
+        head.keys().map(HeaderName::as_str).collect()
+    }
+
+    #[test]
+    fn fields_of_one_connection_do_not_pass() {
+        let mut head = head(&[
+            ("connection", "close, X-Hop ,, x-other"),
+            ("x-hop", "1"),
+            ("x-other", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authorization", "Basic x"),
+            ("proxy", "http://evil.example"),
+            ("te", "gzip"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAA"),
+            ("transfer-encoding", "chunked"),
+            ("accept", "*/*"),
+        ]);
+        strip_request(&mut head, true);
+        assert_eq!(names(&head), ["transfer-encoding", "accept"]);
+    }
+
+    #[test]
+    fn a_client_can_not_have_the_gateway_drop_host_framing_or_a_proxys_word() {
+        let mut head = head(&[
+            ("connection", "host, content-length, x-forwarded-for, a b, authorization"),
+            ("host", "a"),
+            ("content-length", "3"),
+            ("x-forwarded-for", "192.0.2.1"),
+        ]);
+        strip_request(&mut head, false);
+        assert_eq!(names(&head), ["host", "content-length", "x-forwarded-for"]);
+    }
+
+    #[test]
+    fn te_keeps_trailers_and_nothing_else() {
+        let mut head = head(&[("te", "gzip;q=1, Trailers")]);
+        strip_request(&mut head, false);
+        assert_eq!(head["te"], "trailers");
+    }
+
+    #[test]
+    fn a_websocket_handshake_passes_only_where_it_is_allowed() {
+        let handshake =
+            [("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket"), ("host", "a")];
+        let mut allowed = head(&handshake);
+        strip_request(&mut allowed, true);
+        assert_eq!(allowed["connection"], "Upgrade");
+        assert_eq!(allowed["upgrade"], "websocket");
+        let mut refused = head(&handshake);
+        strip_request(&mut refused, false);
+        assert_eq!(names(&refused), ["host"]);
+    }
+
+    #[test]
+    fn a_response_loses_its_connection_fields_but_not_its_switch_of_protocols() {
+        let fields = [("connection", "upgrade"), ("upgrade", "websocket"), ("server", "x")];
+        let mut ordinary = head(&fields);
+        strip_response(&mut ordinary, false);
+        assert_eq!(names(&ordinary), ["server"]);
+        let mut switching = head(&fields);
+        strip_response(&mut switching, true);
+        assert_eq!(names(&switching), ["connection", "upgrade", "server"]);
+    }
+
+    #[test]
+    fn nobody_outside_speaks_in_a_gateways_name() {
+        let mut head = RequestHeader::build("GET", b"/", None).unwrap();
+        for name in ["X-Tollgate-Caller", "x-tollgate-", "X-TOLLGATE-Hop", "x-tollgat"] {
+            head.append_header(name, "1").unwrap();
+        }
+        strip_internal(&mut head);
+        assert_eq!(names(&head.headers), ["x-tollgat"]);
+    }
+}

@@ -1,0 +1,258 @@
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use pingora_cache::key::HashBinary;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::change::{Scope, TableError};
+use super::entry::Entry;
+use super::epochs::Epochs;
+use super::key::Place;
+use super::queue::{Queue, Removal};
+use super::record::{self, RecordError};
+use super::seal::{KeyRing, SealError};
+use super::table::{Faults, Table};
+use super::writer::Writer;
+use super::{Parts, VaultError};
+use crate::account::AccountKey;
+use crate::observe::{Event, Metrics, VaultOperation};
+use crate::request::Clock;
+
+/// Longest wait for the disk before a lookup goes on as a miss: beyond this the backend is the
+/// better bet.
+const LOOKUP_PATIENCE: Duration = Duration::from_millis(500);
+/// Lookups on disk at once. More would only wait for each other, and each holds a thread.
+const LOOKUPS_AT_ONCE: usize = 64;
+/// Longest wait for a purge to be durable.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(30);
+/// Answers of an account that a view shows.
+const VIEW_LIMIT: usize = 1000;
+
+/// Answers on disk: looked up with a time limit, written by one thread of its own.
+pub(super) struct Disk {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    lookups: Arc<Semaphore>,
+}
+
+/// What requests and the writing thread share.
+pub(super) struct Shared {
+    pub(super) path: PathBuf,
+    pub(super) queue: Queue,
+    /// `None` while the disk is at fault.
+    pub(super) table: ArcSwapOption<Table>,
+    pub(super) ring: ArcSwap<KeyRing>,
+    pub(super) bound: AtomicU64,
+    pub(super) epochs: Arc<Epochs>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) faults_seen: AtomicU64,
+    pub(super) not_written: AtomicU64,
+    pub(super) faults: Faults,
+}
+
+/// Why a lookup has no answer from the disk, other than that it isn't there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DiskFault;
+
+impl Disk {
+    pub(super) fn open(
+        path: &Path,
+        bound: u64,
+        queue_bound: u64,
+        ring: KeyRing,
+        parts: Parts,
+    ) -> Result<Self, VaultError> {
+        let faults = Faults::default();
+        let table = open_or_start_over(path, bound, &faults)?;
+        let shared = Arc::new(Shared {
+            path: path.to_owned(),
+            queue: Queue::new(queue_bound),
+            table: ArcSwapOption::from_pointee(table),
+            ring: ArcSwap::from_pointee(ring),
+            bound: AtomicU64::new(bound),
+            epochs: parts.epochs,
+            clock: parts.clock,
+            metrics: parts.metrics,
+            faults_seen: AtomicU64::new(0),
+            not_written: AtomicU64::new(0),
+            faults,
+        });
+        let writer = Writer::new(shared.clone());
+        let thread = Builder::new().name("vault".into()).spawn(move || writer.run());
+        let thread =
+            thread.map_err(|error| VaultError::File { path: path.to_owned(), error })?;
+        Ok(Self {
+            shared,
+            writer: Mutex::new(Some(thread)),
+            lookups: Arc::new(Semaphore::new(LOOKUPS_AT_ONCE)),
+        })
+    }
+
+    pub(super) fn set_bounds(&self, disk: u64, queue: u64) {
+        self.shared.bound.store(disk, Ordering::Relaxed);
+        self.shared.queue.set_bound(queue);
+    }
+
+    pub(super) fn set_keys(&self, ring: KeyRing) {
+        self.shared.ring.store(Arc::new(ring));
+    }
+
+    /// Queues an answer; never waits. When the disk can't keep up, it stays in memory alone.
+    pub(super) fn put(&self, entry: Arc<Entry>) {
+        if !self.shared.queue.put(entry) {
+            self.shared.not_written.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// An answer that is not on disk yet.
+    pub(super) fn waiting(&self, hash: &HashBinary) -> Option<Arc<Entry>> {
+        self.shared.queue.get(hash)
+    }
+
+    /// An answer on disk that is not over yet, remembered under `epoch`.
+    pub(super) async fn find(&self, place: Place, epoch: u64) -> Result<Option<Entry>, DiskFault> {
+        let Some(table) = self.shared.table.load_full() else { return Err(self.shared.fault()) };
+        let (shared, lookups) = (self.shared.clone(), self.lookups.clone());
+        let lookup = async move {
+            let permit = lookups.acquire_owned().await.map_err(|_| DiskFault)?;
+            let read = spawn_blocking(move || {
+                // Held by the thread, not by the request: one that gave up still has a thread.
+                let _permit = permit;
+                shared.read(&table, place, epoch)
+            });
+            read.await.map_err(|_panicked| DiskFault)?
+        };
+        match timeout(LOOKUP_PATIENCE, lookup).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(DiskFault)) | Err(_) => Err(self.shared.fault()),
+        }
+    }
+
+    /// All of an account's answers on disk, for a view.
+    pub(super) async fn of_account(&self, account: AccountKey) -> Vec<Entry> {
+        let Some(table) = self.shared.table.load_full() else { return Vec::new() };
+        let shared = self.shared.clone();
+        let read = spawn_blocking(move || shared.read_account(&table, &account));
+        read.await.unwrap_or_default()
+    }
+
+    /// Removes answers; returns how many once that is durable.
+    pub(super) async fn remove(&self, scope: Scope) -> Result<u64, VaultError> {
+        let (done, removed) = oneshot::channel();
+        if !self.shared.queue.remove(Removal { scope, done: Some(done) }) {
+            return Err(VaultError::Unavailable);
+        }
+        match timeout(REMOVAL_PATIENCE, removed).await {
+            Ok(Ok(count)) => Ok(count),
+            Ok(Err(_)) | Err(_) => Err(VaultError::Unavailable),
+        }
+    }
+
+    /// Returns when all that was queued before is durable, or given up.
+    pub(super) async fn flush(&self) {
+        // An error says that the queue is closed: then nothing is left to wait for.
+        let _ = self.shared.queue.barrier().await;
+    }
+
+    /// Writes what is queued and lets go of the files.
+    pub(super) fn close(&self) {
+        self.shared.queue.close();
+        let thread = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A panic of the thread has been logged; there is nothing left to do for it.
+        let _ = thread.map(JoinHandle::join);
+    }
+
+    /// Bytes and answers.
+    pub(super) fn size(&self) -> (u64, u64) {
+        self.shared.table.load().as_ref().map_or((0, 0), |table| table.size())
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Shared {
+    fn read(&self, table: &Table, place: Place, epoch: u64) -> Result<Option<Entry>, DiskFault> {
+        let record = table.get(&place).map_err(|error| {
+            tracing::warn!(%error, "a kept answer can't be read");
+            DiskFault
+        })?;
+        let Some(record) = record else { return Ok(None) };
+        if record::expires(&record).is_some_and(|expires| expires <= self.clock.now()) {
+            return Ok(None);
+        }
+        match record::open(&self.ring.load(), place, &record, epoch) {
+            Ok(entry) => {
+                entry.mark_on_disk();
+                Ok(Some(entry))
+            }
+            // Keys may be put back; what they sealed must still be there then.
+            Err(RecordError::Sealed(SealError::UnknownKey)) => Ok(None),
+            Err(error) => {
+                tracing::warn!(%error, "a kept answer is damaged and is dropped");
+                self.queue.remove(Removal { scope: Scope::Entry(place), done: None });
+                Err(DiskFault)
+            }
+        }
+    }
+
+    fn read_account(&self, table: &Table, account: &AccountKey) -> Vec<Entry> {
+        let records = table.of_account(account.as_bytes(), VIEW_LIMIT).unwrap_or_default();
+        let ring = self.ring.load();
+        let now = self.clock.now();
+        records
+            .into_iter()
+            .filter_map(|(place, record)| record::open(&ring, place, &record, 0).ok())
+            .filter(|entry| !entry.is_over(now))
+            .collect()
+    }
+
+    /// Counts a fault of the disk.
+    pub(super) fn fault(&self) -> DiskFault {
+        self.faults_seen.fetch_add(1, Ordering::Relaxed);
+        self.metrics.record(Event::Vault { operation: VaultOperation::Fault });
+        DiskFault
+    }
+}
+
+/// Opens the table. One that is damaged is put aside and an empty one is begun: it is a cache, and
+/// must not keep the gateway from starting. What a full or read-only disk refuses is an error.
+pub(super) fn open_or_start_over(
+    path: &Path,
+    bound: u64,
+    faults: &Faults,
+) -> Result<Table, VaultError> {
+    let why = match Table::open(path, bound, faults.clone()) {
+        Ok(table) => return Ok(table),
+        Err(TableError::Locked) => return Err(VaultError::Locked(path.to_owned())),
+        Err(TableError::Fault(fjall::Error::Io(error))) if !is_damage(&error) => {
+            return Err(VaultError::File { path: path.to_owned(), error });
+        }
+        Err(error) => error,
+    };
+    let aside = path.with_extension("damaged");
+    tracing::error!(
+        %why, aside = %aside.display(),
+        "the account cache can't be read; it is put aside and begun anew"
+    );
+    let moved = std::fs::remove_dir_all(&aside)
+        .or_else(|error| (error.kind() == std::io::ErrorKind::NotFound).then_some(()).ok_or(error))
+        .and_then(|()| std::fs::rename(path, &aside));
+    moved.map_err(|error| VaultError::File { path: path.to_owned(), error })?;
+    Table::open(path, bound, faults.clone())
+        .map_err(|error| VaultError::Table { path: path.to_owned(), why: error.to_string() })
+}
+
+/// Whether an error of the file system comes from what stands in the files.
+fn is_damage(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
+}

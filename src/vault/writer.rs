@@ -1,0 +1,280 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::change::{Applied, Change, Put, Scope, TableError};
+use super::disk::{Shared, open_or_start_over};
+use super::entry::Entry;
+use super::layout::route_tag;
+use super::queue::{Removal, Work};
+use super::record;
+use super::table::Table;
+use crate::observe::{Event, VaultOperation};
+
+/// Answers written in one batch.
+const TOGETHER: usize = 256;
+/// Longest time for which an answer survives a crash of the process but not of the machine.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// How often what is over is looked for.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
+/// Wait between two tries to use the disk again, the first and the longest.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// Purges that a broken disk owes. With more, it owes them all: the table starts empty.
+const MOST_OWED: usize = 10_000;
+/// Longest wait for the store to catch up with moving its data.
+const BACKLOG_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The one thread that changes the table: seals and writes answers, removes what is purged, makes
+/// room, and gets a disk that failed back into use.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    /// Since when something waits for a sync.
+    unsynced: Option<Instant>,
+    tidied: Instant,
+    broken: Option<Broken>,
+}
+
+/// What is known of a disk at fault.
+struct Broken {
+    /// The table that failed. It must be let go of before it can be opened again, and lookups may
+    /// still hold it.
+    table: Option<Arc<Table>>,
+    /// Purges that could not be done. They are done before anybody reads the table again.
+    owed: Vec<Scope>,
+    retry: Instant,
+    wait: Duration,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, unsynced: None, tidied: Instant::now(), broken: None }
+    }
+
+    pub(super) fn run(mut self) {
+        loop {
+            let work = self.shared.queue.take(self.patience(), TOGETHER);
+            let last = work.last;
+            self.work(work);
+            if last {
+                break;
+            }
+        }
+        self.sync();
+        self.shared.table.store(None);
+    }
+
+    fn patience(&self) -> Duration {
+        match self.unsynced {
+            Some(since) => SYNC_EVERY.saturating_sub(since.elapsed()),
+            None => SYNC_EVERY,
+        }
+    }
+
+    fn work(&mut self, work: Work) {
+        self.mend();
+        self.remove(work.removals);
+        self.write(&work.entries);
+        self.shared.queue.finished(&work.entries);
+        self.tidy();
+        let due = self.unsynced.is_some_and(|since| since.elapsed() >= SYNC_EVERY);
+        if due || !work.barriers.is_empty() {
+            self.sync();
+        }
+        // Who waits may have gone.
+        work.barriers.into_iter().for_each(|barrier| drop(barrier.send(())));
+    }
+
+    /// Removes before it writes: an entry that was queued before a purge carries an older epoch
+    /// and is not written.
+    fn remove(&mut self, removals: Vec<Removal>) {
+        if removals.is_empty() {
+            return;
+        }
+        let mut removed = Vec::new();
+        for removal in removals {
+            let scope = removal.scope.clone();
+            match self.change(vec![Change::Remove(scope)]) {
+                Some(applied) => removed.push((removal, applied.removed)),
+                None => self.owe(removal.scope),
+            }
+        }
+        if self.sync() {
+            for (removal, count) in removed {
+                // Who waits may have gone.
+                let _ = removal.done.map(|done| done.send(count));
+            }
+        } else {
+            removed.into_iter().for_each(|(removal, _)| self.owe(removal.scope));
+        }
+    }
+
+    fn write(&mut self, entries: &[Arc<Entry>]) {
+        if entries.is_empty() || !self.has_caught_up() {
+            self.not_written(entries.len());
+            return;
+        }
+        let ring = self.shared.ring.load_full();
+        let now = self.shared.clock.now();
+        let mut puts = Vec::with_capacity(entries.len());
+        let mut written = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let purged = self.shared.epochs.now(entry.name.stripes) != entry.epoch;
+            if purged || entry.is_over(now) {
+                continue;
+            }
+            match record::seal(&ring, entry) {
+                Ok(record) => {
+                    let (place, expires) = (entry.place, entry.expires);
+                    let route = route_tag(&entry.name.route);
+                    puts.push(Change::Put(Put { place, route, expires, record }));
+                    written.push(entry);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "an answer can't be written");
+                    self.not_written(1);
+                }
+            }
+        }
+        match self.change(puts) {
+            Some(_) => written.iter().for_each(|entry| entry.mark_on_disk()),
+            None => self.not_written(written.len()),
+        }
+    }
+
+    fn not_written(&self, count: usize) {
+        self.shared.not_written.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// Waits while the store is behind with moving data; `false` if that doesn't end.
+    fn has_caught_up(&mut self) -> bool {
+        let until = Instant::now() + BACKLOG_PATIENCE;
+        while let Some(table) = self.shared.table.load_full() {
+            if !table.is_behind() {
+                return true;
+            }
+            // The store's own threads die of a disk fault; only using it tells.
+            let alive = table.sync();
+            drop(table);
+            match alive {
+                Err(error) => self.broke(&error),
+                Ok(()) if Instant::now() >= until => return false,
+                Ok(()) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+        false
+    }
+
+    fn tidy(&mut self) {
+        let bound = self.shared.bound.load(Ordering::Relaxed);
+        let Some(table) = self.shared.table.load_full() else { return };
+        let crowded = table.size().0 > bound;
+        if !crowded && self.tidied.elapsed() < TIDY_EVERY {
+            return;
+        }
+        self.tidied = Instant::now();
+        let made = table.make_room(self.shared.clock.now(), bound);
+        drop(table);
+        match made {
+            Ok(evicted) => self.evicted(evicted),
+            Err(error) => self.broke(&error),
+        }
+    }
+
+    fn evicted(&self, count: u64) {
+        for _ in 0..count {
+            self.shared.metrics.record(Event::Vault { operation: VaultOperation::Evicted });
+        }
+    }
+
+    /// `None`: the disk is at fault.
+    fn change(&mut self, changes: Vec<Change>) -> Option<Applied> {
+        let table = self.shared.table.load_full()?;
+        let applied = table.apply(changes, self.shared.bound.load(Ordering::Relaxed));
+        drop(table);
+        match applied {
+            Ok(applied) => {
+                self.unsynced.get_or_insert_with(Instant::now);
+                self.evicted(applied.evicted);
+                self.shared.not_written.fetch_add(applied.too_large, Ordering::Relaxed);
+                Some(applied)
+            }
+            Err(error) => {
+                self.broke(&error);
+                None
+            }
+        }
+    }
+
+    /// Whether everything so far is durable.
+    fn sync(&mut self) -> bool {
+        let Some(table) = self.shared.table.load_full() else { return false };
+        let synced = table.sync();
+        drop(table);
+        self.unsynced = None;
+        match synced {
+            Ok(()) => true,
+            Err(error) => {
+                self.broke(&error);
+                false
+            }
+        }
+    }
+
+    fn broke(&mut self, error: &TableError) {
+        tracing::error!(%error, "the account cache lost its disk and goes on in memory");
+        self.shared.fault();
+        self.unsynced = None;
+        let table = self.shared.table.swap(None);
+        self.broken = Some(Broken {
+            table,
+            owed: Vec::new(),
+            retry: Instant::now() + FIRST_RETRY,
+            wait: FIRST_RETRY,
+        });
+    }
+
+    fn owe(&mut self, scope: Scope) {
+        let Some(broken) = &mut self.broken else { return };
+        if broken.owed.len() >= MOST_OWED {
+            broken.owed = vec![Scope::All];
+        } else if broken.owed != [Scope::All] {
+            broken.owed.push(scope);
+        }
+    }
+
+    /// Tries to get the disk back into use, now and then.
+    fn mend(&mut self) {
+        let Some(mut broken) = self.broken.take_if(|broken| Instant::now() >= broken.retry) else {
+            return;
+        };
+        match self.reopen(&mut broken) {
+            Some(table) => {
+                tracing::info!("the account cache has its disk again");
+                self.shared.table.store(Some(Arc::new(table)));
+            }
+            None => {
+                broken.wait = (broken.wait * 2).min(LONGEST_RETRY);
+                broken.retry = Instant::now() + broken.wait;
+                self.broken = Some(broken);
+            }
+        }
+    }
+
+    fn reopen(&self, broken: &mut Broken) -> Option<Table> {
+        if let Some(table) = broken.table.take() {
+            match Arc::try_unwrap(table) {
+                Ok(table) => drop(table),
+                Err(still_read) => {
+                    broken.table = Some(still_read);
+                    return None;
+                }
+            }
+        }
+        let bound = self.shared.bound.load(Ordering::Relaxed);
+        let table = open_or_start_over(&self.shared.path, bound, &self.shared.faults).ok()?;
+        let owed = broken.owed.iter().cloned().map(Change::Remove).collect();
+        let paid = table.apply(owed, bound).and_then(|_| table.sync());
+        paid.is_ok().then_some(table)
+    }
+}

@@ -1,0 +1,81 @@
+//! The story of `make demo`.
+
+use crate::support::gateway::base_config;
+use crate::support::{Bank, Tollgate};
+
+const PRESENT: (&str, &str) = ("x-fapi-customer-ip-address", "203.0.113.7");
+
+fn config(bank: &Bank) -> String {
+    let mut text = base_config(bank);
+    text.push_str(
+        r#"
+quotas:
+  unattended:
+    per: [account, client]
+    limit: 4
+    window: 24h
+    rolling: true
+    when: "!('x-fapi-customer-ip-address' in request.headers)"
+    accuracy: strict
+    unavailable: deny
+routes:
+  - id: summary
+    match: { path: "/accounts/{account}/summary", methods: [GET] }
+    authenticate: bank
+    scopes: [accounts:read]
+    account: path.account
+    quotas: [unattended]
+    cache: { fresh: 1h, visible_to: client }
+    compose:
+      parts:
+"#,
+    );
+    for service in ["checking", "savings", "cards", "loans", "investments"] {
+        text.push_str(&format!(
+            "        {service}: {{ cluster: {service}, path: \"/v1/{{account}}\", into: accounts.{service}, deadline: 2s }}\n"
+        ));
+    }
+    text
+}
+
+#[tokio::test]
+async fn five_services_one_answer_then_the_cache_then_the_quota() {
+    let bank = Bank::start().await;
+    let mut gateway = Tollgate::start(&config(&bank)).await;
+    let budget = bank.token("budget-app").await;
+
+    let first = gateway.get("/accounts/4711/summary", &budget).await;
+    assert_eq!(first.status, 200, "{first:?}");
+    assert!(!first.from_cache());
+    let members: Vec<String> =
+        first.json()["accounts"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(members, ["checking", "savings", "cards", "loans", "investments"]);
+    assert_eq!(bank.calls().await, 5);
+    assert!(first.header("ratelimit").contains("\"unattended\";r=3"), "{first:?}");
+
+    for left in [2, 1, 0] {
+        let again = gateway.get("/accounts/4711/summary", &budget).await;
+        assert!(again.from_cache(), "{again:?}");
+        assert_eq!(again.body, first.body);
+        assert!(again.header("ratelimit").contains(&format!("\"unattended\";r={left}")));
+    }
+    assert_eq!(bank.calls().await, 5, "the cache answered");
+
+    let fifth = gateway.get("/accounts/4711/summary", &budget).await;
+    assert_eq!((fifth.status.as_u16(), fifth.problem().as_str()), (429, "quota-exceeded"));
+    let wait: u64 = fifth.header("retry-after").parse().unwrap();
+    assert!((86_000..=86_401).contains(&wait), "{wait}");
+
+    let present = gateway.get_with("/accounts/4711/summary", &budget, &[PRESENT]).await;
+    assert!(present.status == 200 && present.from_cache(), "a present customer is not counted");
+    let other = gateway.get("/accounts/4712/summary", &budget).await;
+    assert_eq!(other.status, 200, "another account of the same client is served");
+
+    gateway.crash_and_restart().await;
+    let after = gateway.get("/accounts/4711/summary", &budget).await;
+    assert_eq!(after.status, 429, "the count survives kill -9");
+    let kept = gateway.get_with("/accounts/4711/summary", &budget, &[PRESENT]).await;
+    assert!(kept.from_cache(), "the answer survives kill -9");
+    assert_eq!(kept.body, first.body);
+    assert_eq!(bank.calls().await, 10);
+}

@@ -1,0 +1,219 @@
+use std::fs::{self, File};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Bank, Process, eventually, own_address};
+
+pub const ADMIN_TOKEN: &str = "test-admin-token";
+
+/// A gateway on an address of its own, with a state directory of its own.
+pub struct Tollgate {
+    process: Process,
+    folder: TempDir,
+    address: Ipv4Addr,
+    client: reqwest::Client,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(&self.body)))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn from_cache(&self) -> bool {
+        self.header("cache-status").contains("; hit")
+    }
+
+    /// Last part of the problem's type.
+    pub fn problem(&self) -> String {
+        let kind = self.json()["type"].as_str().unwrap_or_default().to_owned();
+        kind.rsplit([':', '#']).next().unwrap_or_default().to_owned()
+    }
+}
+
+/// The start of every test's configuration: ports, state and the bank's clusters. `ROUTES` and
+/// whatever else a test needs come behind it.
+pub fn base_config(bank: &Bank) -> String {
+    let mut text = format!(
+        "listen:\n  - address: ADDRESS:8080\nadmin: {{ address: ADDRESS:9901, token: {ADMIN_TOKEN} }}\n\
+         state: {{ directory: FOLDER/state }}\nobserve: {{ access_log: {{ file: FOLDER/access.log }} }}\n\
+         identity:\n  bank: {{ issuer: {0}, audience: accounts, algorithms: [RS256, PS256, ES256, ES384, EdDSA] }}\n\
+         clusters:\n",
+        bank.issuer()
+    );
+    for service in ["checking", "savings", "cards", "loans", "investments"] {
+        let port = bank.port(service);
+        text.push_str(&format!("  {service}: {{ endpoints: [127.0.0.1:{port}] }}\n"));
+    }
+    text
+}
+
+impl Tollgate {
+    /// Starts with a configuration in which `ADDRESS` and `FOLDER` stand for this gateway's own,
+    /// and waits until it is ready.
+    pub async fn start(config: &str) -> Self {
+        let gateway = Self::start_unready(config);
+        gateway.until_ready().await;
+        gateway
+    }
+
+    pub fn start_unready(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = own_address();
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        write_config(folder.path(), address, config);
+        let process = launch(folder.path());
+        Self { process, folder, address, client }
+    }
+
+    pub async fn until_ready(&self) {
+        eventually("the gateway to be ready", async || {
+            let answer = self.client.get(self.admin_url("/ready")).send().await;
+            match answer {
+                Ok(answer) if answer.status().is_success() => Ok(()),
+                Ok(answer) => Err(answer.text().await.unwrap_or_default()),
+                Err(error) => Err(format!("{error}; log: {}", self.log())),
+            }
+        })
+        .await;
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}:8080{path}", self.address)
+    }
+
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("http://{}:9901{path}", self.address)
+    }
+
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    pub fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
+    /// What the program wrote to its log.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Replaces the configuration's file as an editor does: writes beside it and renames.
+    pub fn rewrite_config(&self, config: &str) {
+        write_config(self.folder.path(), self.address, config);
+    }
+
+    /// kill -9 and a new start on the same directory.
+    pub async fn crash_and_restart(&mut self) {
+        self.process.kill();
+        self.process = launch(self.folder.path());
+        self.until_ready().await;
+    }
+
+    pub async fn get(&self, path: &str, token: &str) -> Answer {
+        self.send(Method::GET, path, token, &[], Vec::new()).await
+    }
+
+    pub async fn get_with(&self, path: &str, token: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send(Method::GET, path, token, headers, Vec::new()).await
+    }
+
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        token: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Answer {
+        self.try_send(method, path, token, headers, body).await.unwrap()
+    }
+
+    pub async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        token: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> reqwest::Result<Answer> {
+        let mut request = self.client.request(method, self.url(path)).body(body);
+        if !token.is_empty() {
+            request = request.bearer_auth(token);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        read(request.send().await?).await
+    }
+
+    /// A view of the admin port.
+    pub async fn view(&self, path: &str) -> Value {
+        let answer = self.client.get(self.admin_url(path)).send().await.unwrap();
+        answer.json().await.unwrap()
+    }
+
+    /// A changing call of the admin port.
+    pub async fn command(&self, path: &str, body: Value) -> Answer {
+        let request = self.client.post(self.admin_url(path)).bearer_auth(ADMIN_TOKEN).json(&body);
+        read(request.send().await.unwrap()).await.unwrap()
+    }
+
+    pub async fn metrics(&self) -> String {
+        self.client.get(self.admin_url("/metrics")).send().await.unwrap().text().await.unwrap()
+    }
+}
+
+async fn read(answer: reqwest::Response) -> reqwest::Result<Answer> {
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    Ok(Answer { status, headers, body: answer.bytes().await?.to_vec() })
+}
+
+fn write_config(folder: &Path, address: Ipv4Addr, config: &str) {
+    let text = config
+        .replace("ADDRESS", &address.to_string())
+        .replace("FOLDER", &folder.display().to_string());
+    let beside = folder.join("tollgate.yaml.new");
+    fs::write(&beside, text).unwrap();
+    fs::rename(beside, folder.join("tollgate.yaml")).unwrap();
+}
+
+fn launch(folder: &Path) -> Process {
+    let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    Process::start(
+        Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .args(["run", "--config"])
+            .arg(folder.join("tollgate.yaml"))
+            .stdout(log.try_clone().unwrap())
+            .stderr(log),
+    )
+}
