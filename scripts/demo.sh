@@ -98,6 +98,11 @@ bearer=$(token ledger)
 ask "8  another client, the first account" 4711 200 backends 3
 bearer=$(token budget)
 
+# Counts are durable before an answer is sent; answers reach the disk a moment later.
+for _ in $(seq 100); do
+  curl -sf http://127.0.0.1:9901/cache | grep -q '"queued":0' && break
+  sleep 0.05
+done
 echo
 echo "kill -9 of Tollgate, and a new start on the same directory ..."
 kill -9 "$tollgate_pid"

@@ -10,10 +10,15 @@
     clippy::indexing_slicing
 )]
 
+// What people and operators touch.
+pub mod admin;
+pub mod cli;
+
 // The spine: everything below is called from here.
-// pub mod gateway;
+pub mod gateway;
 
 // The stages, in request order.
+pub mod listener;
 pub mod route;
 pub mod auth;
 pub mod access;

@@ -68,7 +68,7 @@ fn claim_holds(claim: Option<&Value>, check: &ClaimCheck) -> bool {
         ClaimCheck::Contains(wanted) => match (claim, wanted) {
             (Value::Array(items), _) => items.iter().any(|item| same(item, wanted)),
             (Value::String(words), Value::String(word)) => {
-                words.split_ascii_whitespace().any(|one| one == word)
+                !word.is_empty() && words.split(' ').any(|one| one == word)
             }
             _ => false,
         },

@@ -99,7 +99,7 @@ async fn quotas(State(desk): Tool, Path(account): Path<String>) -> Response {
 }
 
 async fn cache(State(desk): Tool, Path(account): Path<String>) -> Response {
-    view(desk.control.cache(&account))
+    view(desk.control.cache(&account).await)
 }
 
 fn view(seen: Result<Value, impl ToString>) -> Response {
@@ -135,17 +135,14 @@ async fn purge(State(desk): Tool, Json(body): Json<PurgeBody>) -> Response {
         PurgeBody::All(true) => Purge::All,
         PurgeBody::All(false) => return problem(StatusCode::BAD_REQUEST, "'all' must be true"),
     };
-    // A purge waits for the disk.
-    let purged = tokio::task::spawn_blocking(move || desk.control.purge(&what)).await;
-    match purged {
-        Ok(Ok(report)) => Json(report).into_response(),
-        Ok(Err(error)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error),
-        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the purge failed"),
+    match desk.control.purge(&what).await {
+        Ok(report) => Json(report).into_response(),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error),
     }
 }
 
 async fn reload(State(desk): Tool) -> Response {
-    match desk.control.reload() {
+    match desk.control.reload().await {
         Ok(done) => Json(done).into_response(),
         Err(error) => problem(StatusCode::CONFLICT, &error),
     }

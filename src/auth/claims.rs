@@ -156,7 +156,7 @@ fn text(value: &Value, longest: usize) -> Option<Arc<str>> {
 fn scopes(claim: Option<&Value>) -> Result<Vec<Arc<str>>, Flaw> {
     let mut scopes: Vec<Arc<str>> = match claim {
         None => Vec::new(),
-        Some(Value::String(text)) => text.split_ascii_whitespace().map(Arc::from).collect(),
+        Some(Value::String(text)) => words(text).map(Arc::from).collect(),
         Some(Value::Array(list)) => list
             .iter()
             .map(|scope| scope.as_str().map(Arc::from).ok_or(Flaw::Scope))
@@ -166,4 +166,8 @@ fn scopes(claim: Option<&Value>) -> Result<Vec<Arc<str>>, Flaw> {
     scopes.sort_unstable();
     scopes.dedup();
     Ok(scopes)
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(' ').filter(|word| !word.is_empty())
 }

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
-use super::fetch::FetchError;
+use super::fetch::{FetchError, FetchedKeys};
 use super::jwk::Key;
 use super::keyset::KeySet;
 use super::plan::FetchPlan;
@@ -184,7 +184,7 @@ impl Shared {
     }
 
     /// Takes in what a fetch brought: new keys, or a reason to try again sooner.
-    pub(super) fn end(&self, outcome: Result<super::fetch::FetchedKeys, FetchError>) {
+    pub(super) fn end(&self, outcome: Result<FetchedKeys, FetchError>) {
         let now = self.clock.now();
         let provider = &*self.plan.provider;
         self.metrics.record(Event::KeysFetched { provider, ok: outcome.is_ok() });
@@ -226,5 +226,24 @@ impl Shared {
         tracing::info!(provider = &*self.plan.provider, keys = keys.len(), "keys changed");
         self.keys.store(Some(Arc::new(KeySet::new(keys, generation))));
         self.generation.store(generation, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asking_is_allowed_after_the_wait_and_when_the_clock_was_set_back() {
+        let wait = Duration::from_secs(10);
+        let allowed = |begun, now| {
+            let begun = Some(UnixMillis(begun));
+            Progress { begun, ..Progress::default() }.allows_asking(wait, UnixMillis(now))
+        };
+        assert!(Progress::default().allows_asking(wait, UnixMillis(0)));
+        assert!(!allowed(50_000, 50_000));
+        assert!(!allowed(50_000, 59_999));
+        assert!(allowed(50_000, 60_000));
+        assert!(allowed(50_000, 49_999));
     }
 }

@@ -34,6 +34,7 @@ pub(super) struct Errand<'c> {
     headers: &'c HeaderMap,
     targets: Vec<PathAndQuery>,
     hash: Option<String>,
+    started: Instant,
     deadline: Instant,
     is_read: bool,
 }
@@ -88,7 +89,8 @@ impl<'c> Errand<'c> {
             Err(NoPath::DotSegment) => return Err(Fault::DotSegment),
             Err(NoPath::NotAPath) => return Err(Fault::NotAPath),
         };
-        let own = Instant::now() + part.deadline;
+        let started = Instant::now();
+        let own = started + part.deadline;
         let hash = cluster.hash_value(&request.facts).map(Cow::into_owned);
         Ok(Start::Errand(Self {
             part,
@@ -96,6 +98,7 @@ impl<'c> Errand<'c> {
             headers: &request.headers,
             targets,
             hash,
+            started,
             deadline: request.deadline.map_or(own, |deadline| deadline.min(own)),
             is_read: composer.is_read(index),
         }))
@@ -104,6 +107,11 @@ impl<'c> Errand<'c> {
     /// How many calls it makes, tries apart.
     pub(super) fn calls(&self) -> usize {
         self.targets.len()
+    }
+
+    /// When its time began to run.
+    pub(super) fn started(&self) -> Instant {
+        self.started
     }
 
     /// Makes the calls. The deadline holds for all of them together; the first failure ends the
@@ -189,10 +197,7 @@ fn is_missing(finished: &[Option<Finished>], index: usize) -> bool {
 }
 
 /// The list that `for_each` goes through: empty where its part had nothing there, or null.
-fn items<'f>(
-    for_each: &ForEach,
-    finished: &'f [Option<Finished>],
-) -> Result<&'f [Value], Fault> {
+fn items<'f>(for_each: &ForEach, finished: &'f [Option<Finished>]) -> Result<&'f [Value], Fault> {
     let listed = finished.get(for_each.part).and_then(Option::as_ref).ok_or(Fault::NeedsMissing)?;
     if matches!(listed.settled, Settled::Empty) {
         return Ok(&[]);

@@ -5,7 +5,6 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use serde_json::Value;
-use tokio::time::Instant;
 
 use super::Composer;
 use super::fetch::{Errand, Fetched, Request, Start};
@@ -62,12 +61,12 @@ pub(super) async fn run(composer: &Composer, request: &Request<'_>) -> Ran {
         started: vec![false; parts.len()],
         finished: parts.iter().map(|_| None).collect(),
     };
-    let failure = run.to_the_end().await.err();
+    let failure = run.drive().await.err();
     Ran { finished: run.finished, failure }
 }
 
 impl<'c> Run<'c> {
-    async fn to_the_end(&mut self) -> Result<(), PartFailure> {
+    async fn drive(&mut self) -> Result<(), PartFailure> {
         let mut running = Running::new();
         loop {
             self.start_ready(&mut running)?;
@@ -123,9 +122,9 @@ impl<'c> Run<'c> {
 }
 
 async fn carry_out(index: usize, errand: Errand<'_>) -> Ended {
-    let (start, calls) = (Instant::now(), errand.calls());
+    let (started, calls) = (errand.started(), errand.calls());
     let result = errand.carry_out().await;
-    (index, result, start.elapsed(), calls)
+    (index, result, started.elapsed(), calls)
 }
 
 impl Finished {

@@ -252,7 +252,8 @@ mod tests {
 
     #[test]
     fn first_and_last_go_by_the_configurations_order() {
-        let parts = [("a", json!({"x": 1})), ("a", json!({"y": 2})), ("b", json!(1)), ("b.c", json!(2))];
+        let parts =
+            [("a", json!({"x": 1})), ("a", json!({"y": 2})), ("b", json!(1)), ("b.c", json!(2))];
         assert_eq!(merged(&Conflict::First, &parts).unwrap(), r#"{"a":{"x":1},"b":1}"#);
         assert_eq!(merged(&Conflict::Last, &parts).unwrap(), r#"{"a":{"y":2},"b":{"c":2}}"#);
         let over = [("a.b", json!(1)), ("a", json!("text")), ("a.b", json!(2))];
@@ -286,7 +287,10 @@ mod tests {
         let rule = Conflict::Join("id".into());
         let parts = [
             ("l", json!([{"id": 1, "name": "x"}, {"id": "1"}, {"free": true}])),
-            ("l", json!([{"id": 1, "balance": 5}, {"id": 2}, {"free": false}, {"id": "1", "s": 1}])),
+            (
+                "l",
+                json!([{"id": 1, "balance": 5}, {"id": 2}, {"free": false}, {"id": "1", "s": 1}]),
+            ),
         ];
         assert_eq!(
             merged(&rule, &parts).unwrap(),

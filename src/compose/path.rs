@@ -40,10 +40,7 @@ pub(super) struct Values<'a> {
 /// the caller did not send is left out whole: so optional filters pass through. Any other absent
 /// value makes the call impossible; leaving a filter out that is not the caller's choice would
 /// widen what the backend answers.
-pub(super) fn render(
-    template: &PartTemplate,
-    values: Values<'_>,
-) -> Result<PathAndQuery, NoPath> {
+pub(super) fn render(template: &PartTemplate, values: Values<'_>) -> Result<PathAndQuery, NoPath> {
     let mut target = Target::default();
     for piece in &template.pieces {
         match piece {
@@ -66,9 +63,7 @@ impl Values<'_> {
     fn text(&self, piece: &PartTemplatePiece) -> Result<Option<String>, NoPath> {
         Ok(match piece {
             PartTemplatePiece::Literal(text) => Some(text.to_string()),
-            PartTemplatePiece::Request(source) => {
-                source.resolve(self.facts).map(Cow::into_owned)
-            }
+            PartTemplatePiece::Request(source) => source.resolve(self.facts).map(Cow::into_owned),
             PartTemplatePiece::Item(pointer) => self
                 .item
                 .and_then(|item| pointer.find(item))
@@ -172,15 +167,14 @@ mod tests {
     }
 
     fn rendered(text: &str, query: &str, account: &str, item: Value) -> Result<String, NoPath> {
-        let parts =
-            [Some(answered(json!({"id": "c/1", "n": 7}))), Some(empty())];
+        let parts = [Some(answered(json!({"id": "c/1", "n": 7}))), Some(empty())];
         let mut inputs = inputs(account);
         inputs.head.query = Some(query.to_owned());
         let route = RouteId::new("summary");
         let facts = inputs.facts(&route);
         let template = template(text, &["customer", "nothing"]);
         let values = Values { facts: &facts, item: Some(&item), parts: &parts };
-        render(&template, values).map(|target| target.to_string())
+        super::render(&template, values).map(|target| target.to_string())
     }
 
     fn path(text: &str, query: &str) -> Result<String, NoPath> {
@@ -190,7 +184,10 @@ mod tests {
     #[test]
     fn values_of_request_item_and_parts_are_escaped() {
         assert_eq!(path("/v1/{account}/x", "").unwrap(), "/v1/4711/x");
-        assert_eq!(path("/c/{part.customer./id}?n={part.customer./n}", "").unwrap(), "/c/c%2F1?n=7");
+        assert_eq!(
+            path("/c/{part.customer./id}?n={part.customer./n}", "").unwrap(),
+            "/c/c%2F1?n=7"
+        );
         assert_eq!(path("/i/{item./id}?d={item./deep/n}", "").unwrap(), "/i/%C3%A4%20b?d=1.5");
         assert_eq!(path("/q?a={query.a}", "a=1%262%3D%3F").unwrap(), "/q?a=1%262%3D%3F");
         assert_eq!(rendered("/i/{item}", "", "1", json!("x/../y")).unwrap(), "/i/x%2F..%2Fy");
@@ -209,8 +206,13 @@ mod tests {
     #[test]
     fn any_other_absent_value_makes_no_call() {
         for text in [
-            "/{query.from}", "/?a={header.x-no}", "/{item./no}", "/?a={item./deep}",
-            "/{part.customer./no}", "/?a={part.customer./no}", "/{claim.sub}",
+            "/{query.from}",
+            "/?a={header.x-no}",
+            "/{item./no}",
+            "/?a={item./deep}",
+            "/{part.customer./no}",
+            "/?a={part.customer./no}",
+            "/{claim.sub}",
         ] {
             assert_eq!(path(text, ""), Err(NoPath::Absent), "{text}");
         }

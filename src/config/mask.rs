@@ -40,7 +40,7 @@ pub(super) fn secrets_in(text: &str) -> Vec<Range<usize>> {
         let below = open.is_some_and(|column| {
             content.is_empty() || indent > column || (indent == column && content.starts_with('-'))
         });
-        let mut found = Vec::new();
+        let mut found: Vec<_> = user_in_url(line).into_iter().collect();
         if below {
             let item = content.trim_start_matches(['-', ' ']);
             let start = indent + (content.len() - item.len());
@@ -75,6 +75,13 @@ fn scan_line(line: &str, found: &mut Vec<Range<usize>>) -> Option<usize> {
         }
     }
     None
+}
+
+/// User and password in a URL.
+fn user_in_url(line: &str) -> Option<Range<usize>> {
+    let start = line.find("://")? + 3;
+    let authority = line.get(start..)?.split(['/', '?', '#', ' ', '"', '\'']).next()?;
+    Some(start..start + authority.rfind('@')?)
 }
 
 /// References to secrets say nothing, and help to read the message.
@@ -149,6 +156,7 @@ mod tests {
             ("  account_key: |\n    abc\n  x: 1\n", "  account_key: *\n    ***\n  x: 1\n"),
             ("set: {Authorization: Basic Zm9v}", "set: {Authorization: **********}"),
             ("token: \"abc\n  def\"\n", "token: ****\n  ****\n"),
+            ("jwks: \"https://me:pw@idp/keys\"", "jwks: \"https://*****@idp/keys\""),
         ] {
             assert_eq!(shown(text), expected);
         }

@@ -6,19 +6,29 @@
 
 pub mod model;
 
+mod check;
 mod excerpt;
+mod load;
 mod mask;
 mod nearest;
 mod problem;
 mod raw;
 mod report;
+mod restart;
 mod schema;
 mod source;
 mod spot;
 mod structure;
+mod watch;
 
+pub use load::{load, load_many, load_text};
 pub use problem::{Problem, Problems};
+pub use restart::restart_needed;
 pub use schema::{reference_markdown, schema};
+pub use watch::Watcher;
 
 /// Problems that are kept; those beyond are only counted.
 pub const MAX_PROBLEMS: usize = 1000;
+
+#[cfg(test)]
+mod tests;

@@ -28,14 +28,18 @@ pub fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
     first.join(", ") + more
 }
 
-/// `did you mean …`, or all there are.
-pub fn suggestion<'n>(written: &str, known: impl IntoIterator<Item = &'n str> + Clone) -> Option<String> {
-    match nearest(written, known.clone()) {
-        Some(name) => Some(format!("did you mean `{name}`?")),
-        None => {
-            let all = listed(known);
-            (!all.is_empty()).then(|| format!("there are {all}"))
-        }
+/// `did you mean …`, or all there are. `None` if there are none.
+pub fn suggestion<'n>(
+    written: &str,
+    known: impl IntoIterator<Item = &'n str> + Clone,
+) -> Option<String> {
+    if let Some(name) = nearest(written, known.clone()) {
+        return Some(format!("did you mean `{name}`?"));
+    }
+    match known.clone().into_iter().take(2).count() {
+        0 => None,
+        1 => Some(format!("there is only {}", listed(known))),
+        _ => Some(format!("there are {}", listed(known))),
     }
 }
 
@@ -58,6 +62,7 @@ mod tests {
     #[test]
     fn without_a_near_name_all_are_listed() {
         assert_eq!(suggestion("zzz", ["a1", "b1"]).unwrap(), "there are `a1`, `b1`");
+        assert_eq!(suggestion("zzz", ["a1"]).unwrap(), "there is only `a1`");
         assert_eq!(suggestion("zzz", []), None);
     }
 }

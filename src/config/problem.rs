@@ -110,9 +110,9 @@ impl Problems {
         self.found.is_empty()
     }
 
-    /// For programs: `{"problems": [{file, line, column, end_column, message, hint, path}], "more": 0}`.
-    pub fn json(&self) -> Value {
-        json!({ "problems": self.found, "more": self.more })
+    /// For programs: a list of `{file, line, column, end_column, message, hint, path}`.
+    pub fn to_json(&self) -> Value {
+        json!(self.found)
     }
 }
 

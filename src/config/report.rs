@@ -2,6 +2,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
+
 use super::MAX_PROBLEMS;
 use super::excerpt::Excerpt;
 use super::mask;
@@ -87,7 +89,11 @@ struct Place {
 pub struct Report {
     sources: Vec<Source>,
     files: Vec<PathBuf>,
+    /// Digests of files that are not YAML: secrets, keys, certificates.
+    others: Vec<Vec<u8>>,
     found: Vec<Problem>,
+    /// Places about which enough is said.
+    settled: Vec<Span>,
     /// Those beyond [`MAX_PROBLEMS`]: a megabyte of nonsense must not become a gigabyte of help.
     more: usize,
     spare: Problem,
@@ -116,6 +122,16 @@ impl Report {
         if !self.files.contains(&path) {
             self.files.push(path);
         }
+    }
+
+    /// Notes the content of a file that is not YAML. Only its digest is kept.
+    pub fn content(&mut self, bytes: &[u8]) {
+        self.others.push(digest::digest(&digest::SHA256, bytes).as_ref().to_vec());
+    }
+
+    /// Digests of the files that are not YAML, in the order of reading.
+    pub fn others(&self) -> &[Vec<u8>] {
+        &self.others
     }
 
     /// What the configuration depends on so far.
@@ -147,6 +163,9 @@ impl Report {
             file_index: span.file,
             ..Problem::default()
         };
+        if self.settled.contains(&span) {
+            return &mut self.spare;
+        }
         if let Some(source) = self.sources.get(span.file) {
             let place = source.place(span);
             problem.file.clone_from(&source.name);
@@ -156,6 +175,11 @@ impl Report {
             problem.excerpt = Some(place.excerpt);
         }
         self.keep(problem)
+    }
+
+    /// Further problems at a place would only follow from one that is noted.
+    pub fn settle(&mut self, span: Span) {
+        self.settled.push(span);
     }
 
     /// Notes a problem with a file as a whole.

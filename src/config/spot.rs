@@ -1,6 +1,6 @@
 use super::mask;
 use super::report::Report;
-use super::source::{Entry, Item, Node, NodeValue, Span};
+use super::source::{Entry, Node, NodeValue, Span};
 
 /// Longest part of a value that a message repeats, in characters.
 const QUOTED: usize = 60;
@@ -56,19 +56,13 @@ impl<'t> Spot<'t> {
         })
     }
 
-    /// All keys and the places below them.
-    pub fn entries(&self) -> impl Iterator<Item = (&'t str, Self)> {
+    /// The keys that are written here, if this is a map.
+    pub fn keys(&self) -> impl Iterator<Item = &'t str> {
         let entries: &'t [Entry] = match self.node.map(|node| &node.value) {
             Some(NodeValue::Map(entries)) => entries,
             _ => &[],
         };
-        entries.iter().map(|entry| (entry.key.as_str(), self.key(&entry.key)))
-    }
-
-    /// All items.
-    pub fn items(&self) -> impl Iterator<Item = Self> {
-        let items: &'t [Item] = self.node.and_then(Node::items).unwrap_or_default();
-        (0..items.len()).map(|position| self.item(position))
+        entries.iter().map(|entry| entry.key.as_str())
     }
 
     /// What is written here.

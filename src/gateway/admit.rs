@@ -13,7 +13,7 @@ use crate::config::model::Route;
 use crate::guard::{self, BodyBudget};
 use crate::quota::Charge;
 use crate::request::Refusal;
-use crate::{access, account, transform};
+use crate::{access, account, listener, transform};
 
 /// Lets a request pass, or says why it stops here.
 pub(super) async fn admit(
@@ -22,7 +22,7 @@ pub(super) async fn admit(
     context: &mut Context,
 ) -> Result<(), Refusal> {
     let mut lap = context.started;
-    head::read(gateway, session, context)?;
+    head::read(session, context)?;
     find_route(session, context)?;
     lap = context.stages.lap("route", lap);
     authenticate(gateway, session, context).await?;
@@ -81,10 +81,10 @@ fn check_limits(
 /// Bounds the body that will stream through; reads it here only if a later stage needs its JSON.
 async fn guard_body(session: &mut Session, context: &mut Context) -> Result<(), Refusal> {
     let Some(plan) = context.plan.clone() else { return Err(Refusal::NoRoute) };
-    let headers = &session.req_header().headers;
-    let mut budget = BodyBudget::new(plan.route.max_body, guard::content_length(headers)?)?;
+    let announced = guard::content_length(&session.req_header().headers)?;
+    let mut budget = BodyBudget::new(plan.route.max_body, announced)?;
     if plan.reads_body && !session.is_body_empty() {
-        guard::check_json_media_type(headers)?;
+        guard::check_json_media_type(&session.req_header().headers)?;
         let raw = read_body(session, &mut budget).await?;
         let mut json = guard::read_json(&raw)?;
         if !plan.route.request.body.is_empty() {
@@ -109,7 +109,7 @@ async fn read_body(session: &mut Session, budget: &mut BodyBudget) -> Result<Byt
                 body.extend_from_slice(&chunk);
             }
             Ok(None) => return Ok(body.freeze()),
-            Err(error) if *error.etype() == pingora::ErrorType::ReadTimedout => {
+            Err(error) if listener::timed_out(&error) => {
                 return Err(Refusal::BodyTimeout);
             }
             Err(_) => return Err(Refusal::MalformedBody("it broke off")),

@@ -1,5 +1,7 @@
 //! How the vault stands in Pingora's cache hooks.
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{Error, ErrorType};
@@ -19,14 +21,15 @@ use crate::vault;
 fn policy<'a>(session: &Session, context: &'a Context) -> Option<&'a CachePolicy> {
     let policy = context.plan.as_ref()?.route.cache.as_ref()?;
     let header = session.req_header();
-    let bypassed = vault::request_bypasses(policy, &header.method, &header.headers);
+    let bypassed = vault::policy::request_bypasses(policy, &header.method, &header.headers);
     (!bypassed).then_some(policy)
 }
 
 /// Turns the cache on for this request, where its route keeps answers.
 pub(super) fn enable(gateway: &Gateway, session: &mut Session, context: &Context) {
     if policy(session, context).is_some() {
-        gateway.shared.vault.enable(&mut session.cache);
+        let patience = context.time_left().unwrap_or(Duration::MAX);
+        gateway.shared.vault.enable_on(&mut session.cache, patience);
     }
 }
 
@@ -45,7 +48,7 @@ pub(super) fn judge_hit(
     context: &Context,
 ) -> Option<ForcedFreshness> {
     let policy = policy(session, context)?;
-    vault::hit_refused(policy, &session.req_header().headers, meta, context.snapshot.now())
+    vault::policy::hit_refused(policy, &session.req_header().headers, meta, context.snapshot.now())
 }
 
 /// Tells variants of an answer apart by the fields that its Vary names.
@@ -55,11 +58,12 @@ pub(super) fn variance(
     request: &RequestHeader,
 ) -> Option<HashBinary> {
     let policy = context.plan.as_ref()?.route.cache.as_ref()?;
-    vault::variance(policy, meta, &request.headers)
+    vault::policy::variance(policy, meta, &request.headers)
 }
 
 /// Whether the backend's answer is kept.
 pub(super) fn judge_answer(
+    gateway: &Gateway,
     session: &Session,
     response: &ResponseHeader,
     context: &Context,
@@ -68,7 +72,7 @@ pub(super) fn judge_answer(
         return RespCacheable::Uncacheable(NoCacheReason::Custom("no cache policy"));
     };
     let partial = context.composed.report().is_some_and(|report| report.is_partial());
-    vault::judge(policy, response, partial, context.snapshot.now())
+    gateway.shared.vault.judge(policy, response, partial)
 }
 
 /// Notes where the answer comes from, once that is decided.
@@ -113,9 +117,7 @@ pub(super) async fn invalidate(gateway: &Gateway, status: StatusCode, context: &
     let Some(account) = context.account_key.filter(|_| !safe && status.as_u16() < 400) else {
         return;
     };
-    let vault = gateway.shared.vault;
-    let purged = tokio::task::spawn_blocking(move || vault.purge_account(&account)).await;
-    if !matches!(purged, Ok(Ok(_))) {
-        tracing::error!(%account, "answers about a changed account could not be removed durably");
+    if let Err(error) = gateway.shared.vault.purge_account(&account).await {
+        tracing::error!(%account, %error, "answers about a changed account may come back after a crash");
     }
 }

@@ -12,6 +12,7 @@ use super::context::Context;
 use super::proxy::Gateway;
 use super::snapshot::{RoutePlan, Target};
 use crate::compose::{ComposeInputs, Composer};
+use crate::listener;
 use crate::observe::Event;
 use crate::request::Refusal;
 use crate::upstream::{LiveCluster, Outcome};
@@ -154,9 +155,11 @@ fn target_name(plan: &RoutePlan) -> Arc<str> {
 
 /// `None`: the client has gone, and nobody is there to be answered.
 fn downstream_refusal(error: &Error) -> Option<Refusal> {
+    if listener::timed_out(error) {
+        return Some(Refusal::BodyTimeout);
+    }
     match error.etype() {
         ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed => None,
-        ErrorType::ReadTimedout => Some(Refusal::BodyTimeout),
         _ => Some(Refusal::BadRequest("it breaks HTTP")),
     }
 }

@@ -129,7 +129,10 @@ impl Context {
         Facts {
             head: &self.head,
             headers,
-            route: self.plan.as_ref().map_or_else(no_route, |plan| &plan.route.id),
+            route: match &self.plan {
+                Some(plan) => &plan.route.id,
+                None => no_route(),
+            },
             captures: &self.captures,
             caller: self.caller.as_deref(),
             account: self.account.as_ref(),

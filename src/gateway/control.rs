@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::reload::{Reloaded, Reloader};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
+use super::views;
 use crate::account::AccountKey;
-use crate::config::model::{Action, Route};
 use crate::request::{AccountError, AccountId, RouteId};
 
 /// The operators' hand on the gateway.
@@ -58,8 +58,9 @@ impl Control {
         if self.shared.is_draining() {
             reasons.push("the gateway is stopping".to_owned());
         }
-        reasons.extend(self.shared.keyrings.not_ready());
-        reasons.extend(self.shared.quotas.not_ready());
+        if let Err(providers) = self.shared.keyrings.ready() {
+            reasons.extend(providers.iter().map(|name| format!("identity provider '{name}' gave no keys yet")));
+        }
         Readiness { ready: reasons.is_empty(), reasons }
     }
 
@@ -80,7 +81,7 @@ impl Control {
 
     /// The routes in use.
     pub fn routes(&self) -> Value {
-        self.snapshot.load().config.routes.iter().map(|route| route_view(route)).collect()
+        self.snapshot.load().config.routes.iter().map(|route| views::route(route)).collect()
     }
 
     /// The clusters with their endpoints.
@@ -90,7 +91,7 @@ impl Control {
 
     /// The identity providers with their keys.
     pub fn identity(&self) -> Value {
-        json!(self.shared.keyrings.describe())
+        self.shared.keyrings.describe().iter().map(views::provider).collect()
     }
 
     /// What an account has used.
@@ -99,8 +100,10 @@ impl Control {
     /// The text can't be an account.
     pub fn quotas(&self, account: &str) -> Result<Value, AccountError> {
         let key = self.key(account)?;
-        let rules = &self.snapshot.load().config.quotas;
-        Ok(json!({ "account": key.to_string(), "quotas": self.shared.quotas.account(&key, rules) }))
+        let rules: Vec<_> = self.snapshot.load().config.quotas.values().cloned().collect();
+        let buckets = self.shared.quotas.account(&key, &rules);
+        let quotas: Value = buckets.iter().map(views::bucket).collect();
+        Ok(json!({ "account": key.to_string(), "quotas": quotas }))
     }
 
     /// Gives an account all its quotas back, once that is durable.
@@ -118,36 +121,40 @@ impl Control {
     ///
     /// # Errors
     /// The text can't be an account.
-    pub fn cache(&self, account: &str) -> Result<Value, AccountError> {
+    pub async fn cache(&self, account: &str) -> Result<Value, AccountError> {
         let key = self.key(account)?;
-        Ok(json!({ "account": key.to_string(), "answers": self.shared.vault.entries(&key) }))
+        let entries = self.shared.vault.entries(&key).await;
+        let answers: Value = entries.iter().map(views::entry).collect();
+        Ok(json!({ "account": key.to_string(), "answers": answers }))
     }
 
     /// How much the vault holds.
     pub fn vault(&self) -> Value {
-        json!(self.shared.vault.stats())
+        views::vault(&self.shared.vault.stats())
     }
 
     /// Removes answers, once that is durable.
     ///
     /// # Errors
     /// A text that says why it could not be done.
-    pub fn purge(&self, what: &Purge) -> Result<Value, String> {
+    pub async fn purge(&self, what: &Purge) -> Result<Value, String> {
         let vault = self.shared.vault;
         let report = match what {
-            Purge::Account(account) => vault.purge_account(&self.shared.accounts.key(account)),
-            Purge::Route(route) => vault.purge_route(route),
-            Purge::All => vault.purge_all(),
+            Purge::Account(account) => {
+                vault.purge_account(&self.shared.accounts.key(account)).await
+            }
+            Purge::Route(route) => vault.purge_route(route).await,
+            Purge::All => vault.purge_all().await,
         };
-        report.map(|report| json!(report)).map_err(|error| error.to_string())
+        report.map(|report| json!({ "entries": report.entries })).map_err(|error| error.to_string())
     }
 
     /// Loads the configuration again.
     ///
     /// # Errors
     /// What is wrong with it, and where.
-    pub fn reload(&self) -> Result<Value, String> {
-        let changed = match self.reloader.reload()? {
+    pub async fn reload(&self) -> Result<Value, String> {
+        let changed = match self.reloader.reload().await? {
             Reloaded::Swapped(_) => true,
             Reloaded::Unchanged => false,
         };
@@ -158,28 +165,4 @@ impl Control {
     fn key(&self, account: &str) -> Result<AccountKey, AccountError> {
         Ok(self.shared.accounts.key(&AccountId::parse(account)?))
     }
-}
-
-fn route_view(route: &Route) -> Value {
-    let target = match &route.action {
-        Action::Proxy { cluster, .. } => json!({ "cluster": cluster.name }),
-        Action::Compose(plan) => {
-            let parts: Vec<&str> = plan.parts.iter().map(|part| &*part.name).collect();
-            json!({ "compose": parts })
-        }
-        Action::Redirect { status, .. } => json!({ "redirect": status.as_u16() }),
-        Action::Answer { status, .. } => json!({ "answer": status.as_u16() }),
-    };
-    let methods: Vec<&str> = route.matches.methods.iter().map(http::Method::as_str).collect();
-    let providers: Vec<&str> = route.authenticate.iter().map(|provider| &*provider.name).collect();
-    let quotas: Vec<&str> = route.quotas.iter().map(|rule| &*rule.name).collect();
-    json!({
-        "id": route.id.as_str(),
-        "path": route.matches.path.source,
-        "methods": methods,
-        "authenticate": providers,
-        "quotas": quotas,
-        "cached": route.cache.is_some(),
-        "target": target,
-    })
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::problem;
 use crate::account::AccountHasher;
@@ -170,9 +171,9 @@ impl Walk {
             self.skip("the route is public");
             return Ok(None);
         }
-        let caller = auth::read_unverified(&route.authenticate, &question.headers)?;
+        let caller = auth::read_unverified(&route.authenticate, &question.headers, SystemClock.now())?;
         self.pass(format!(
-            "client '{}' of '{}'; signature and times are not verified here",
+            "client '{}' of '{}'; the signature is not verified here",
             caller.client, caller.provider
         ));
         Ok(Some(caller))
@@ -217,7 +218,10 @@ impl Walk {
             let key = hasher.key(account);
             for rule in &route.quotas {
                 charged.push(match quota::Charge::for_request(rule, &facts, &key) {
-                    Some(charge) => format!("'{}' charges {}", rule.name, charge.describe()),
+                    Some(charge) => {
+                        let bucket = format!("{} {}", charge.account(), charge.dimensions());
+                        format!("'{}' charges {}", rule.name, bucket.trim_end())
+                    }
                     None => format!("'{}' does not apply: its condition does not hold", rule.name),
                 });
             }
@@ -235,7 +239,7 @@ impl Walk {
             None => self.skip("the route's answers are not kept"),
             Some(policy) => {
                 let key = facts.account.map(|account| hasher.key(account));
-                let described = vault::describe_key(policy, facts, key.as_ref());
+                let described = vault::describe(policy, facts, key.as_ref());
                 self.pass(format!("fresh for {:?} under {described}", policy.fresh));
             }
         }
@@ -275,7 +279,7 @@ fn head_of(question: &Question) -> Result<RequestHead, Refusal> {
         query: question.url.query().map(str::to_owned),
         address: [127, 0, 0, 1].into(),
         certificate_thumbprint: None,
-        request_id: transform::request_id(&question.headers),
+        request_id: transform::request_id(&question.headers, Uuid::nil()),
     })
 }
 

@@ -18,23 +18,31 @@ pub(super) fn finish(
     context: &mut Context,
 ) {
     let status = session.as_downstream().response_written().map_or(0, |head| head.status.as_u16());
+    let unaccounted = context.reservation.as_ref().is_some_and(|r| r.unaccounted());
     settle(context, status, error.is_some());
     call::observe(gateway, context);
-    observe(gateway, session, context, status);
+    observe(gateway, session, context, status, unaccounted);
     context.permits.clear();
 }
 
-/// Commits or gives back. What counts is what the caller got: an answer below 500, whole. A caller
-/// who left early may have seen it, so that counts.
+/// Commits or gives back. What counts is what the caller got: an answer below 500, whole, from the
+/// backend's side. A caller who left early may have had it, so that counts.
 fn settle(context: &mut Context, status: u16, broke: bool) {
-    let Some(reservation) = context.reservation.as_mut() else { return };
-    let backend_failed = context.upstream.failed || (broke && context.upstream.status.is_none() && !context.source.is_cache());
-    let client_left = status == 0 && !backend_failed;
-    let success = (status < 500 && !backend_failed && status != 0) || client_left;
-    reservation.settle(success, context.source.is_cache());
+    let Some(reservation) = context.reservation.take() else { return };
+    if context.source.is_cache() && !broke {
+        reservation.settle_hit();
+    } else {
+        reservation.settle(!context.upstream.failed && status < 500);
+    }
 }
 
-fn observe(gateway: &Gateway, session: &Session, context: &Context, status: u16) {
+fn observe(
+    gateway: &Gateway,
+    session: &Session,
+    context: &Context,
+    status: u16,
+    unaccounted: bool,
+) {
     let account = context.account_key.map(|key| key.to_string());
     let path = shown_path(context);
     let missing_parts = missing_parts(context);
@@ -66,7 +74,7 @@ fn observe(gateway: &Gateway, session: &Session, context: &Context, status: u16)
         tries: context.upstream.tries,
         missing_parts: &missing_parts,
         quota_remaining: context.limits.iter().map(|state| state.remaining).min(),
-        unaccounted: context.reservation.as_ref().is_some_and(|r| r.unaccounted()),
+        unaccounted,
         stages: context.stages.as_slice(),
     };
     gateway.shared.metrics.request_finished(&exchange);

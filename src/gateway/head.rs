@@ -8,20 +8,23 @@ use pingora_proxy::Session;
 use uuid::Uuid;
 
 use super::context::Context;
-use super::proxy::Gateway;
 use crate::request::{Refusal, RequestHead};
 use crate::transform::TraceContext;
-use crate::{guard, listener, route, transform};
+use crate::listener::Connection;
+use crate::{guard, route, transform};
 
 /// Normalises and checks the head; drops what outsiders must not send.
 pub(super) fn read(
-    gateway: &Gateway,
     session: &mut Session,
     context: &mut Context,
 ) -> Result<(), Refusal> {
     let peer = peer_address(session);
-    let certificate_thumbprint = session.digest().and_then(listener::client_thumbprint);
-    let https = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    let Some(connection) = session.digest().and_then(Connection::of) else {
+        return Err(Refusal::Internal);
+    };
+    let limits = connection.listener.limits.clone();
+    let certificate_thumbprint = connection.certificate_thumbprint;
+    let https = connection.is_https();
     let header = session.req_header();
     // Identifiers come first, so that a refusal of the rest has them too.
     context.head.request_id = transform::request_id(&header.headers, Uuid::now_v7());
@@ -30,7 +33,7 @@ pub(super) fn read(
     context.head.https = https;
     context.trace = Some(TraceContext::of(&header.headers, Uuid::new_v4(), Uuid::new_v4()));
     context.interaction_id = transform::interaction_id(&header.headers, Uuid::new_v4());
-    guard::check_head(header, header.raw_path(), &gateway.listener_limits())?;
+    guard::check_head(header, header.raw_path(), &limits)?;
     let address = client_address(&context.snapshot.config.trusted_proxies, peer, &header.headers);
     let host = guard::host_of(&header.headers, &header.uri)?;
     let path = route::normalize(raw_path(header.raw_path(), &header.uri)?)

@@ -409,6 +409,88 @@ mod tests {
         assert!(!body.to_string().contains("offset"));
     }
 
+    /// One refusal of every kind.
+    fn every_refusal() -> Vec<Refusal> {
+        let state = LimitState {
+            policy: "burst".into(),
+            limit: 10,
+            window: Duration::from_secs(1),
+            remaining: 0,
+            reset: Duration::from_millis(100),
+        };
+        let cluster: std::sync::Arc<str> = "cards".into();
+        vec![
+            Refusal::BadPath(crate::request::PathError::BrokenEscape),
+            Refusal::BadRequest("it has two Host fields"),
+            Refusal::NoRoute,
+            Refusal::MethodNotAllowed { allow: vec![http::Method::GET] },
+            Refusal::UriTooLong,
+            Refusal::HeadersTooLarge,
+            Refusal::Unauthenticated(Challenge::Missing),
+            Refusal::Unauthenticated(Challenge::Malformed("more than one Authorization field")),
+            Refusal::Unauthenticated(Challenge::Invalid("the token has expired")),
+            Refusal::IdentityUnavailable,
+            Refusal::MissingScope { required: "accounts:read".into() },
+            Refusal::Forbidden { rule: "networks".into() },
+            Refusal::RateLimited(state),
+            Refusal::TooManyInProgress { limit: "exports".into() },
+            Refusal::BodyTooLarge { limit: 1024 },
+            Refusal::UnsupportedMediaType,
+            Refusal::MalformedBody("it is empty"),
+            Refusal::BodyTimeout,
+            Refusal::AccountMissing { source: "path.account".into() },
+            Refusal::AccountInvalid(crate::request::AccountError::Empty),
+            Refusal::AccountMismatch,
+            quota(),
+            Refusal::QuotaUnavailable { rule: "unattended".into() },
+            Refusal::NoEndpoint { cluster: cluster.clone() },
+            Refusal::UpstreamFailed { cluster: cluster.clone() },
+            Refusal::UpstreamTimeout { cluster },
+            Refusal::PartFailed { part: "cards".into(), timed_out: false },
+            Refusal::PartFailed { part: "cards".into(), timed_out: true },
+            Refusal::DeadlineExceeded,
+            Refusal::Draining,
+            Refusal::Internal,
+        ]
+    }
+
+    #[test]
+    fn every_problem_stands_in_the_docs_with_its_status() {
+        let docs = include_str!("../../docs/problems.md");
+        for refusal in every_refusal() {
+            let problem = describe(&refusal, NOW);
+            let row = format!("| {} | `{}` |", problem.status.as_u16(), problem.kind);
+            assert!(docs.contains(&row), "{row} is missing from docs/problems.md");
+        }
+    }
+
+    #[test]
+    fn every_problem_in_every_dialect_reads_as_it_did() {
+        let mut text = String::new();
+        for refusal in every_refusal() {
+            let problem = describe(&refusal, NOW);
+            for dialect in [Dialect::Problem, Dialect::Fdx, Dialect::BerlinGroup] {
+                text.push_str(&problem.body(&refusal, dialect, "r-1").1.to_string());
+                text.push('\n');
+            }
+            for (name, value) in headers(&refusal) {
+                text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
+            }
+            text.push('\n');
+        }
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn no_problem_tells_what_is_inside() {
+        for refusal in every_refusal() {
+            let body = describe(&refusal, NOW).body(&refusal, Dialect::Problem, "r-1").1.to_string();
+            for inside in ["cards", "networks", "offset", "partition"] {
+                assert!(!body.contains(inside), "{body}");
+            }
+        }
+    }
+
     #[test]
     fn retry_after_is_rounded_up() {
         let retry = headers(&quota()).into_iter().find(|(name, _)| name == header::RETRY_AFTER);

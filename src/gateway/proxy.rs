@@ -22,7 +22,6 @@ use super::context::Context;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::{admit, answer, caching, call, finish, respond};
-use crate::config::model::ListenerLimits;
 use crate::observe::Event;
 use crate::request::Refusal;
 use crate::vault;
@@ -31,25 +30,12 @@ use crate::vault;
 pub struct Gateway {
     pub(super) shared: Arc<Shared>,
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
-    limits: ListenerLimits,
 }
 
 impl Gateway {
-    /// A proxy for one listener.
-    pub fn new(
-        shared: Arc<Shared>,
-        snapshot: Arc<ArcSwap<Snapshot>>,
-        limits: ListenerLimits,
-    ) -> Self {
-        Self { shared, snapshot, limits }
-    }
-
-    pub(super) fn current(&self) -> arc_swap::Guard<Arc<Snapshot>> {
-        self.snapshot.load()
-    }
-
-    pub(super) fn listener_limits(&self) -> &ListenerLimits {
-        &self.limits
+    /// A proxy that takes its configuration from `snapshot`, anew for each request.
+    pub fn new(shared: Arc<Shared>, snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
+        Self { shared, snapshot }
     }
 }
 
@@ -73,8 +59,6 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         context: &mut Context,
     ) -> pingora::Result<bool> {
-        session.set_read_timeout(Some(self.limits.body_timeout));
-        session.set_keepalive(Some(self.limits.idle_timeout.as_secs().max(1)));
         if self.shared.is_draining() {
             session.set_keepalive(None);
         }
@@ -157,7 +141,7 @@ impl ProxyHttp for Gateway {
         response: &ResponseHeader,
         context: &mut Context,
     ) -> pingora::Result<RespCacheable> {
-        Ok(caching::judge_answer(session, response, context))
+        Ok(caching::judge_answer(self, session, response, context))
     }
 
     fn should_serve_stale(
@@ -166,7 +150,7 @@ impl ProxyHttp for Gateway {
         _context: &mut Context,
         error: Option<&Error>,
     ) -> bool {
-        vault::serves_stale(error)
+        vault::policy::serves_stale(error)
     }
 
     async fn upstream_peer(

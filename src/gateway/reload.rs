@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
@@ -7,14 +8,20 @@ use serde::Serialize;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use crate::config;
+use crate::listener::PortsHandle;
 use crate::observe::Event;
+
+/// How long a reload waits for the first health checks of new clusters.
+const FIRST_ROUND: Duration = Duration::from_secs(2);
 
 /// Loads the configuration again and swaps it in whole, or changes nothing.
 pub struct Reloader {
     path: PathBuf,
     shared: Arc<Shared>,
     snapshot: Arc<ArcSwap<Snapshot>>,
-    /// One reload at a time; holds how the last one went.
+    ports: PortsHandle,
+    /// One reload at a time.
+    turn: tokio::sync::Mutex<()>,
     last: Mutex<LastReload>,
 }
 
@@ -40,18 +47,24 @@ pub enum Reloaded {
 
 impl Reloader {
     /// For the configuration at a path.
-    pub fn new(path: PathBuf, shared: Arc<Shared>, snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
-        Self { path, shared, snapshot, last: Mutex::default() }
+    pub fn new(
+        path: PathBuf,
+        shared: Arc<Shared>,
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        ports: PortsHandle,
+    ) -> Self {
+        let turn = tokio::sync::Mutex::default();
+        Self { path, shared, snapshot, ports, turn, last: Mutex::default() }
     }
 
     /// Loads, checks, builds and swaps. Must run where background tasks can be started.
     ///
     /// # Errors
     /// A text that says what is wrong and where; the configuration in use stays.
-    pub fn reload(&self) -> Result<Reloaded, String> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = self.try_reload();
-        *last = LastReload {
+    pub async fn reload(&self) -> Result<Reloaded, String> {
+        let _turn = self.turn.lock().await;
+        let outcome = self.try_reload().await;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = LastReload {
             at: Some(self.shared.clock.now().rfc3339()),
             error: outcome.as_ref().err().cloned(),
         };
@@ -64,7 +77,7 @@ impl Reloader {
         outcome
     }
 
-    fn try_reload(&self) -> Result<Reloaded, String> {
+    async fn try_reload(&self) -> Result<Reloaded, String> {
         let new = config::load(&self.path).map_err(|problems| problems.to_string())?;
         let current = self.snapshot.load_full();
         if new.revision == current.config.revision {
@@ -77,8 +90,13 @@ impl Reloader {
         let revision = new.revision.clone();
         let next = Snapshot::build(Arc::new(new), &self.shared, Some(&current))
             .map_err(|error| error.to_string())?;
-        self.shared.vault.reconfigure(&next.config.cache);
-        self.shared.keyrings.retain(&next.config.identity);
+        let ports = self.ports.prepare(&next.config.listeners).map_err(|error| error.to_string())?;
+        self.shared
+            .vault
+            .reconfigure(&next.config.cache)
+            .map_err(|error| error.to_string())?;
+        next.clusters.start(FIRST_ROUND).await;
+        ports.commit();
         self.snapshot.store(Arc::new(next));
         Ok(Reloaded::Swapped(revision))
     }

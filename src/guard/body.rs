@@ -76,8 +76,7 @@ fn digits(text: &[u8]) -> Option<u64> {
 pub fn check_json_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (first, second) = (types.next(), types.next());
-    let is_json =
-        first.and_then(|value| value.to_str().ok()).is_some_and(is_json_media_type);
+    let is_json = first.and_then(|value| value.to_str().ok()).is_some_and(is_json_media_type);
     let is_plain = headers
         .get_all(header::CONTENT_ENCODING)
         .iter()
@@ -173,8 +172,14 @@ mod tests {
             assert!(is_json_media_type(good), "{good}");
         }
         for bad in [
-            "", "text/json", "application/x-www-form-urlencoded", "application/json5", "json",
-            "application/+json", "text/plain+json", "application/json; charset=utf-16",
+            "",
+            "text/json",
+            "application/x-www-form-urlencoded",
+            "application/json5",
+            "json",
+            "application/+json",
+            "text/plain+json",
+            "application/json; charset=utf-16",
         ] {
             assert!(!is_json_media_type(bad), "{bad}");
         }
@@ -187,8 +192,14 @@ mod tests {
         assert_eq!(check(&[json]), Ok(()));
         assert_eq!(check(&[json, ("content-encoding", "identity")]), Ok(()));
         assert_eq!(check(&[]), Err(Refusal::UnsupportedMediaType));
-        assert_eq!(check(&[json, ("content-encoding", "gzip")]), Err(Refusal::UnsupportedMediaType));
-        assert_eq!(check(&[json, ("content-type", "text/plain")]), Err(Refusal::UnsupportedMediaType));
+        assert_eq!(
+            check(&[json, ("content-encoding", "gzip")]),
+            Err(Refusal::UnsupportedMediaType)
+        );
+        assert_eq!(
+            check(&[json, ("content-type", "text/plain")]),
+            Err(Refusal::UnsupportedMediaType)
+        );
         assert_eq!(check(&[json, json]), Err(Refusal::UnsupportedMediaType));
     }
 }

@@ -28,8 +28,7 @@ fn check_sizes(target: &[u8], headers: &HeaderMap, limits: &ListenerLimits) -> R
     if target.len() > limits.max_uri_bytes {
         return Err(Refusal::UriTooLong);
     }
-    let bytes: usize =
-        headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if headers.len() > limits.max_headers || bytes > limits.max_header_bytes {
         return Err(Refusal::HeadersTooLarge);
     }
@@ -92,9 +91,8 @@ fn check_framing(version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// RFC 9110 section 10.1.1: there is only one expectation.
 fn check_expectation(headers: &HeaderMap) -> Result<(), Refusal> {
-    let is_continue = |value: &http::HeaderValue| {
-        value.as_bytes().eq_ignore_ascii_case(b"100-continue")
-    };
+    let is_continue =
+        |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
     if headers.get_all(header::EXPECT).iter().all(is_continue) {
         Ok(())
     } else {
@@ -143,7 +141,10 @@ mod tests {
     #[test]
     fn an_ordinary_head_passes() {
         assert_eq!(check(&head(&[HOST, ("accept", "*/*"), ("x-tab", "a\tb")])), Ok(()));
-        assert_eq!(check(&head(&[HOST, ("content-length", "5"), ("expect", "100-Continue")])), Ok(()));
+        assert_eq!(
+            check(&head(&[HOST, ("content-length", "5"), ("expect", "100-Continue")])),
+            Ok(())
+        );
         assert_eq!(check(&head(&[HOST, ("transfer-encoding", "Chunked")])), Ok(()));
     }
 
@@ -202,7 +203,8 @@ mod tests {
         assert!(is_bad(&head(&[HOST, ("content-length", "5"), chunked])));
         assert!(is_bad(&head(&[HOST, ("content-length", "5"), ("content-length", "6")])));
         assert!(is_bad(&head(&[HOST, chunked, chunked])));
-        for coding in ["gzip, chunked", "chunked, gzip", "identity", "xchunked", "chunked;q=1", ""] {
+        for coding in ["gzip, chunked", "chunked, gzip", "identity", "xchunked", "chunked;q=1", ""]
+        {
             assert!(is_bad(&head(&[HOST, ("transfer-encoding", coding)])), "{coding:?}");
         }
         for version in [Version::HTTP_10, Version::HTTP_2] {

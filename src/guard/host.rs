@@ -23,7 +23,8 @@ pub fn host_of(headers: &HeaderMap, uri: &Uri) -> Result<String, Refusal> {
     if second.is_some() {
         return Err(Refusal::BadRequest("there are several Host fields"));
     }
-    let field = first.map(|value| value.to_str().map_err(|_| BAD)).transpose()?.map(parse).transpose()?;
+    let field =
+        first.map(|value| value.to_str().map_err(|_| BAD)).transpose()?.map(parse).transpose()?;
     let authority = uri.authority().map(|authority| parse(authority.as_str())).transpose()?;
     match (authority, field) {
         (Some(authority), Some(field)) if authority != field => {
@@ -114,10 +115,37 @@ mod tests {
         let long_label = "a".repeat(64);
         let long_name = "a.".repeat(130);
         for field in [
-            "", ".", "..", ":80", "a..b", ".a", "a b", "a/b", "a\\b", "a?b", "a#b", "user@a",
-            "user:pw@a", "a:b", "a:80:90", "a:+80", "a:99999", "a:-1", "a%2eb", "a,b", "b\u{e4}nk",
-            "[::1", "[::1]x", "[::1]80", "[1.2.3.4]", "[fe80::1%25eth0]", "::1", "a;b", "*",
-            &long_label, &long_name,
+            "",
+            ".",
+            "..",
+            ":80",
+            "a..b",
+            ".a",
+            "a b",
+            "a/b",
+            "a\\b",
+            "a?b",
+            "a#b",
+            "user@a",
+            "user:pw@a",
+            "a:b",
+            "a:80:90",
+            "a:+80",
+            "a:99999",
+            "a:-1",
+            "a%2eb",
+            "a,b",
+            "b\u{e4}nk",
+            "[::1",
+            "[::1]x",
+            "[::1]80",
+            "[1.2.3.4]",
+            "[fe80::1%25eth0]",
+            "::1",
+            "a;b",
+            "*",
+            &long_label,
+            &long_name,
         ] {
             assert_eq!(host(field), Err(BAD), "{field:?}");
         }

@@ -141,8 +141,7 @@ mod tests {
     #[test]
     fn json_is_read_as_it_stands() {
         let body = br#" {"a": [1, -2, 2.5, 18446744073709551615], "b": {"c": null, "d": true}, "": "\u00e9"} "#;
-        let expected =
-            json!({"a": [1, -2, 2.5, u64::MAX], "b": {"c": null, "d": true}, "": "é"});
+        let expected = json!({"a": [1, -2, 2.5, u64::MAX], "b": {"c": null, "d": true}, "": "é"});
         assert_eq!(read_json(body), Ok(expected));
         assert_eq!(read_json(b"null"), Ok(Value::Null));
     }
@@ -158,7 +157,10 @@ mod tests {
 
     #[test]
     fn a_member_that_is_there_twice_is_refused_also_when_spelled_differently() {
-        assert_eq!(why(r#"{"account":"1","account":"2"}"#), "it has the same member twice in an object");
+        assert_eq!(
+            why(r#"{"account":"1","account":"2"}"#),
+            "it has the same member twice in an object"
+        );
         assert_eq!(why(r#"{"a":1,"\u0061":2}"#), "it has the same member twice in an object");
         assert_eq!(why(r#"[{"x":{"a":1,"a":1}}]"#), "it has the same member twice in an object");
         assert!(read_json(br#"{"a":{"a":1}}"#).is_ok());
@@ -175,8 +177,21 @@ mod tests {
     fn what_is_not_json_in_utf8_is_refused() {
         assert_eq!(why(""), "it is empty");
         for body in [
-            &b" "[..], b"{", b"{\"a\":}", b"[1,]", b"{} {}", b"{}x", b"'a'", b"NaN", b"01",
-            b"1e999", b"\xef\xbb\xbf{}", b"\"\xff\"", b"\"\xc0\x80\"", br#""\ud800""#, b"\"a\nb\"",
+            &b" "[..],
+            b"{",
+            b"{\"a\":}",
+            b"[1,]",
+            b"{} {}",
+            b"{}x",
+            b"'a'",
+            b"NaN",
+            b"01",
+            b"1e999",
+            b"\xef\xbb\xbf{}",
+            b"\"\xff\"",
+            b"\"\xc0\x80\"",
+            br#""\ud800""#,
+            b"\"a\nb\"",
             b"{\"a\":1 /* */}",
         ] {
             assert_eq!(why(body), "it is not JSON", "{}", body.escape_ascii());

@@ -4,7 +4,7 @@
 //! version 1 | kind 1 | nonce 16 | owner: length 4, UTF-8                              claim
 //! version 1 | kind 2 | account 16 | start 8 | ends 8 | round 4 | epoch 8
 //!           | admitted 8 | refunded 8 | rule: length 4, UTF-8 | dimensions: length 4, UTF-8   use
-//! version 1 | kind 3 | ended 8                                                        horizon
+//! version 1 | kind 3 | epoch 8 | ended 8                                              horizon
 //! ```
 //! There is no checksum here: fjall's blocks and batches (xxh3) and Kafka's batches (CRC-32C) have
 //! one. Lengths must add up to the last byte. A field is only ever added together with a new
@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use super::record::{Bucket, Claim, Label, Period, Record, Use, kind};
+use super::record::{Bucket, Claim, Horizon, Label, Period, Record, Use, kind};
 use crate::request::UnixMillis;
 
 const VERSION: u8 = 1;
@@ -63,9 +63,10 @@ impl Record {
                 put_text(&mut bytes, &used.bucket.label.rule);
                 put_text(&mut bytes, &used.bucket.label.dimensions);
             }
-            Self::Horizon(ended) => {
+            Self::Horizon(horizon) => {
                 bytes.push(kind::HORIZON);
-                bytes.extend(ended.0.to_be_bytes());
+                bytes.extend(horizon.epoch.to_be_bytes());
+                bytes.extend(horizon.ended.0.to_be_bytes());
             }
         }
         bytes
@@ -81,7 +82,9 @@ impl Record {
         let record = match reader.u8()? {
             kind::CLAIM => Self::Claim(reader.claim()?),
             kind::USE => Self::Use(reader.used()?),
-            kind::HORIZON => Self::Horizon(reader.time()?),
+            kind::HORIZON => {
+                Self::Horizon(Horizon { epoch: reader.u64()?, ended: reader.time()? })
+            }
             other => return Err(RecordError::UnknownKind(other)),
         };
         match reader.0.len() {
@@ -189,7 +192,10 @@ mod tests {
              000000000000000600000000000000070000000000000008000000056461696c790000000963\
              6c69656e743dc3a9"
         );
-        assert_eq!(hex(&Record::Horizon(UnixMillis(0x1122)).encode()), "01030000000000001122");
+        assert_eq!(
+            hex(&Record::Horizon(Horizon { epoch: 3, ended: UnixMillis(0x1122) }).encode()),
+            "010300000000000000030000000000001122"
+        );
     }
 
     #[test]
@@ -223,7 +229,10 @@ mod tests {
                 Record::Use(Use { bucket, period, round, epoch, admitted, refunded })
             },
         );
-        prop_oneof![claim, used, any::<u64>().prop_map(|ended| Record::Horizon(UnixMillis(ended)))]
+        let horizon = any::<(u64, u64)>().prop_map(|(epoch, ended)| {
+            Record::Horizon(Horizon { epoch, ended: UnixMillis(ended) })
+        });
+        prop_oneof![claim, used, horizon]
     }
 
     proptest! {

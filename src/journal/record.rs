@@ -15,9 +15,8 @@ pub enum Record {
     Claim(Claim),
     /// What one epoch counted in one period of one bucket.
     Use(Use),
-    /// Periods that ended at or before this time are over for good: nobody counts in them again,
-    /// whatever a clock says, and their records may be removed.
-    Horizon(UnixMillis),
+    /// Some periods are over for good.
+    Horizon(Horizon),
 }
 
 /// A gateway takes a partition. The offset at which this record stands is the epoch.
@@ -48,6 +47,17 @@ pub struct Use {
     /// Uses given back in this epoch. May exceed `admitted`: a use of an earlier epoch may be
     /// given back in a later one.
     pub refunded: u64,
+}
+
+/// Periods that ended by a time are over for good: nobody counts in them again, whatever a clock
+/// says, and their records may be removed. The latest time of all such records holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Horizon {
+    /// Offset of the claim under which it was written. Times of one epoch only rise, so that
+    /// compaction keeps the latest.
+    pub epoch: Offset,
+    /// The time.
+    pub ended: UnixMillis,
 }
 
 /// One concrete counter: an account, and which rule with which other values counts it.
@@ -93,9 +103,10 @@ impl RecordKey {
         Self(bytes.to_vec())
     }
 
-    /// Whether it is that of a claim.
-    pub(super) fn is_claim(&self) -> bool {
-        self.0.starts_with(&u64::MAX.to_be_bytes()) && self.0.get(8) == Some(&kind::CLAIM)
+    /// For a record that doesn't end, its kind.
+    pub(super) fn lasting_kind(&self) -> Option<u8> {
+        let (ends, rest) = self.0.split_first_chunk()?;
+        (*ends == u64::MAX.to_be_bytes()).then_some(*rest.first()?)
     }
 }
 
@@ -125,7 +136,10 @@ impl Record {
                 key.push(kind::CLAIM);
                 key.extend(claim.nonce.to_be_bytes());
             }
-            Self::Horizon(_) => key.push(kind::HORIZON),
+            Self::Horizon(horizon) => {
+                key.push(kind::HORIZON);
+                key.extend(horizon.epoch.to_be_bytes());
+            }
             Self::Use(used) => {
                 key.push(kind::USE);
                 key.extend(used.bucket.account);
@@ -197,6 +211,7 @@ mod tests {
         let late_period = Period { start: UnixMillis(0), ends: UnixMillis(300) };
         let late = Record::Use(Use { period: late_period, ..used("a", "") });
         assert!(early.key() < late.key());
-        assert!(late.key() < Record::Horizon(UnixMillis(1)).key());
+        let horizon = Record::Horizon(Horizon { epoch: 0, ended: UnixMillis(1) });
+        assert!(late.key() < horizon.key());
     }
 }

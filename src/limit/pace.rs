@@ -91,7 +91,10 @@ mod tests {
         let (passed, arrival) = at_once(pace, 0, now, 100);
         assert_eq!(passed, 5);
         let refused = pace.take(arrival, now);
-        assert_eq!((refused.admitted, refused.remaining, refused.until_more), (false, 0, SECOND / 10));
+        assert_eq!(
+            (refused.admitted, refused.remaining, refused.until_more),
+            (false, 0, SECOND / 10)
+        );
         assert!(!pace.take(arrival, now + SECOND / 10 - 1).admitted);
         assert!(pace.take(arrival, now + SECOND / 10).admitted);
         assert_eq!(at_once(pace, arrival, now + SECOND, 100).0, 5);

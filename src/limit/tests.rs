@@ -4,7 +4,9 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 
 use super::*;
-use crate::request::{Caller, Captures, ManualClock, RequestHead, RouteId, UnixMillis, ValueSource};
+use crate::request::{
+    Caller, Captures, ManualClock, RequestHead, RouteId, UnixMillis, ValueSource,
+};
 
 fn rate(name: &str, per: &[&str], requests: u32, burst: u32) -> Arc<Rate> {
     Arc::new(Rate {
@@ -87,13 +89,16 @@ fn a_client_over_its_rate_is_told_when_to_come_back_and_others_are_served() {
     assert_eq!(of_ten(&limits, &rate, &Asked::by("one")), 4);
     assert_eq!(of_ten(&limits, &rate, &Asked::by("two")), 4);
     let refusal = Asked::by("one").facts(|facts| limits.check_rate(&rate, facts).unwrap_err());
-    assert_eq!(refusal, Refusal::RateLimited(LimitState {
-        policy: "per-client".into(),
-        limit: 2,
-        window: Duration::from_secs(1),
-        remaining: 0,
-        reset: Duration::from_millis(500),
-    }));
+    assert_eq!(
+        refusal,
+        Refusal::RateLimited(LimitState {
+            policy: "per-client".into(),
+            limit: 2,
+            window: Duration::from_secs(1),
+            remaining: 0,
+            reset: Duration::from_millis(500),
+        })
+    );
     clock.advance(Duration::from_millis(500));
     assert_eq!(of_ten(&limits, &rate, &Asked::by("one")), 1);
 }
@@ -218,7 +223,8 @@ fn a_bound_of_zero_lets_nobody_in() {
 fn a_key_with_nothing_in_progress_takes_no_memory() {
     let (_, limits) = limits();
     let bound = bound("slots", &["client"], 5);
-    let enter = |client: &str| Asked::by(client).facts(|facts| limits.enter(&bound, facts)).unwrap();
+    let enter =
+        |client: &str| Asked::by(client).facts(|facts| limits.enter(&bound, facts)).unwrap();
     let kept = enter("kept");
     for number in 0..1_000 {
         drop(enter(&number.to_string()));

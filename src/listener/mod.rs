@@ -1,6 +1,6 @@
 //! Ports: connections, TLS, client certificates, and deadlines up to the end of a request's body.
 //!
-//! Pingora accepts connections and speaks HTTP; between the two stands a [door](door) of our own
+//! Pingora accepts connections and speaks HTTP; between the two stands a door of our own
 //! for each port, because Pingora 0.9.1 by itself
 //! - counts no connections: its `ConnectionFilter` sees them come but not go;
 //! - gives a TLS handshake 60 s, an HTTP/2 preface any time, and a request's head 60 s for *each
@@ -10,11 +10,12 @@
 //! - has one choice of h2c and of idle time-out for all ports of a service.
 //!
 //! The door takes the plain TCP stream right after `accept`. It gives the connection a
-//! [seat](seats), does the TLS handshake, reads the whole head of each HTTP/1 request within its
-//! deadline and judges its form, and hands Pingora a [stream](stream) that replays what was read,
+//! seat, does the TLS handshake, reads the whole head of each HTTP/1 request within its
+//! deadline and judges its form, and hands Pingora a stream that replays what was read,
 //! holds the body to its deadline and a stalled answer to its time, and frees the seat when it is
 //! dropped: only then is the connection closed.
 
+mod arrival;
 mod body;
 mod certificates;
 mod connection;
@@ -22,6 +23,7 @@ mod door;
 mod error;
 mod head;
 mod http2;
+mod port;
 mod ports;
 mod seats;
 mod stream;
@@ -29,7 +31,8 @@ mod tls;
 
 pub use connection::{Connection, client_thumbprint, timed_out};
 pub use error::ListenerError;
-pub use ports::{EarlyAnswer, ListenerView, Ports, PortsHandle, Sockets};
+pub use port::{EarlyAnswer, ListenerView};
+pub use ports::{Ports, PortsHandle, PreparedPorts, Sockets};
 pub use tls::CertificateView;
 
 #[cfg(test)]

@@ -39,7 +39,13 @@ impl Resolver {
     /// Reads the system's configuration. Where that is missing or broken, asks a name server on
     /// this machine, as the C library does, and still knows the hosts file.
     pub fn from_system() -> Result<Self, NetError> {
-        let (config, options) = read_system_conf().unwrap_or_else(|error| {
+        Self::or_local(read_system_conf())
+    }
+
+    fn or_local<E: fmt::Display>(
+        read: Result<(ResolverConfig, ResolverOpts), E>,
+    ) -> Result<Self, NetError> {
+        let (config, options) = read.unwrap_or_else(|error| {
             tracing::warn!(%error, "no usable resolv.conf; asking the name server on 127.0.0.1");
             let local = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
             (ResolverConfig::from_name_servers(vec![local]), ResolverOpts::default())
@@ -210,6 +216,14 @@ mod tests {
             assert!(resolved.valid_for <= LONGEST);
         }
         assert_eq!(asked.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn without_a_resolv_conf_local_names_still_work() {
+        let resolver = Resolver::or_local(Err("no such file")).unwrap();
+        let resolved = resolver.lookup("localhost").await.unwrap();
+        assert_eq!(resolved.addresses, [IpAddr::from(Ipv4Addr::LOCALHOST)]);
+        assert!(Resolver::from_system().unwrap().lookup("localhost").await.is_ok());
     }
 
     #[tokio::test]

@@ -192,6 +192,11 @@ impl Metrics {
         self.in_progress.inc();
     }
 
+    /// Requests in progress.
+    pub fn in_progress(&self) -> i64 {
+        self.in_progress.get()
+    }
+
     /// A request ended.
     pub fn request_finished(&self, exchange: &Exchange<'_>) {
         self.in_progress.dec();

@@ -1,1 +1,30 @@
-//! Quotas: rules, windows, the ledger and reservations.
+//! Quotas: how much of an account may be used, counted exactly.
+//!
+//! [`Quotas::reserve`] charges a request before its backend is called; the [`Reservation`] is
+//! settled when the answer is known. Underneath, from the bottom up: [`Ledger`] folds a journal
+//! partition; [`Owner`] is the state machine that owns one and admits; `partition` runs it on the
+//! journal's tail. Ledger and owner are pure and know neither journal nor clock.
+
+mod charge;
+mod ledger;
+mod local;
+mod owner;
+mod partition;
+mod reserve;
+mod seat;
+mod service;
+mod view;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+pub use charge::Charge;
+pub use ledger::{BucketUse, Ledger};
+pub use owner::{
+    Answer, Ask, Bounds, Effect, Event, Held, Now, Out, Owner, Role, Standing, Waiter, Wants, Why,
+};
+pub use reserve::Reservation;
+pub use service::{Patience, QuotaError, Quotas};
+pub use view::{BucketView, PartitionView};
+pub use window::{EXACT_LIMIT, EXACT_PERIODS, Frame, SUB_WINDOWS, Terms};

@@ -142,6 +142,8 @@ fn rolling(now: UnixMillis, length: u64, width: u64) -> Period {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const DAY: u64 = 86_400_000;
@@ -211,6 +213,77 @@ mod tests {
             for limit in [1, 1000] {
                 let period = terms(frame, limit).period(UnixMillis(u64::MAX), 0);
                 assert!(period.ends >= period.start);
+            }
+        }
+    }
+
+    /// A bucket as the ledger keeps it, without a journal.
+    #[derive(Default)]
+    struct Counts(std::collections::BTreeMap<Period, u64>);
+
+    impl Counts {
+        fn admit(&mut self, terms: &Terms, now: UnixMillis) -> bool {
+            let periods = || self.0.iter().map(|(period, uses)| (*period, *uses));
+            let admitted = terms.used(periods(), now) < terms.limit;
+            if admitted {
+                *self.0.entry(terms.period(now, self.0.len())).or_default() += 1;
+            } else {
+                let again = terms.resets(periods(), now);
+                assert!(again > now && terms.used(periods(), again) < terms.limit);
+                assert!(terms.used(periods(), UnixMillis(again.0 - 1)) >= terms.limit);
+            }
+            admitted
+        }
+    }
+
+    fn times() -> impl Strategy<Value = Vec<UnixMillis>> {
+        proptest::collection::vec(0..90u64, 1..400).prop_map(|gaps| {
+            let sums = gaps.into_iter().scan(0, |time, gap| {
+                *time += gap;
+                Some(UnixMillis(*time))
+            });
+            sums.collect()
+        })
+    }
+
+    proptest! {
+        /// The reference keeps every admitted use to the millisecond.
+        #[test]
+        fn a_rolling_window_is_never_exceeded_and_hardly_stricter_than_it_says(
+            length in 1..3000u64, limit in prop_oneof![1..8u64, 64..68u64], times in times(),
+        ) {
+            let terms = terms(Frame::Rolling { length }, limit);
+            let exact = limit <= EXACT_LIMIT;
+            let (mut counts, mut admitted) = (Counts::default(), Vec::new());
+            for now in times {
+                let within = |span: u64| {
+                    admitted.iter().filter(|at: &&UnixMillis| at.0 + span > now.0).count() as u64
+                };
+                let slack = if exact && counts.0.len() < EXACT_PERIODS { 0 } else { length.div_ceil(SUB_WINDOWS) };
+                let (in_window, at_most) = (within(length), within(length + slack));
+                let is_admitted = counts.admit(&terms, now);
+                prop_assert!(!is_admitted || in_window < limit, "one too many at {now:?}");
+                if counts.0.len() < EXACT_PERIODS || !exact {
+                    prop_assert!(is_admitted || at_most >= limit, "refused too soon at {now:?}");
+                }
+                if is_admitted {
+                    admitted.push(now);
+                }
+            }
+        }
+
+        #[test]
+        fn a_fixed_window_admits_exactly_its_limit_in_each_period(
+            length in 1..3000u64, offset in 0..5000u64, limit in 1..8u64, times in times(),
+        ) {
+            let terms = terms(Frame::Fixed { length, offset }, limit);
+            let (mut counts, mut by_period) = (Counts::default(), std::collections::BTreeMap::new());
+            for now in times {
+                let number = (now.0 + length * 5000 - offset) / length;
+                let uses: &mut u64 = by_period.entry(number).or_default();
+                let is_admitted = counts.admit(&terms, now);
+                prop_assert_eq!(is_admitted, *uses < limit);
+                *uses += u64::from(is_admitted);
             }
         }
     }

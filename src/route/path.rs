@@ -88,7 +88,8 @@ fn decode(raw: &str) -> Result<String, PathError> {
 
 fn escape(high: Option<u8>, low: Option<u8>) -> Result<u8, PathError> {
     let digit = |byte: Option<u8>| {
-        byte.and_then(|byte| char::from(byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok())
+        byte.and_then(|byte| char::from(byte).to_digit(16))
+            .and_then(|digit| u8::try_from(digit).ok())
     };
     match (digit(high), digit(low)) {
         (Some(high), Some(low)) => Ok(high << 4 | low),
@@ -251,11 +252,20 @@ mod tests {
     /// Text with more than its share of what matters in paths.
     fn odd_path() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
-            Just("/".to_owned()), Just(".".to_owned()), Just("..".to_owned()),
-            Just("%2e".to_owned()), Just("%2E".to_owned()), Just("%25".to_owned()),
-            Just(";".to_owned()), Just("%2f".to_owned()), Just("\\".to_owned()),
-            Just("%".to_owned()), Just("%c3%a9".to_owned()), Just("%00".to_owned()),
-            "[a-z0-9]{1,3}", "\\PC",
+            Just("/".to_owned()),
+            Just(".".to_owned()),
+            Just("..".to_owned()),
+            Just("%2e".to_owned()),
+            Just("%2E".to_owned()),
+            Just("%25".to_owned()),
+            Just(";".to_owned()),
+            Just("%2f".to_owned()),
+            Just("\\".to_owned()),
+            Just("%".to_owned()),
+            Just("%c3%a9".to_owned()),
+            Just("%00".to_owned()),
+            "[a-z0-9]{1,3}",
+            "\\PC",
         ];
         prop::collection::vec(piece, 0..12).prop_map(|pieces| format!("/{}", pieces.concat()))
     }

@@ -5,7 +5,9 @@ use http::{HeaderMap, Method};
 
 use super::precedence::Precedence;
 use super::tree::{Candidate, PathTree};
-use crate::config::model::{HostPattern, PathPattern, PathSegment, PathTail, Route, RouteMatch, TextMatch};
+use crate::config::model::{
+    HostPattern, PathPattern, PathSegment, PathTail, Route, RouteMatch, TextMatch,
+};
 use crate::request::{Captures, Refusal, RequestHead};
 
 /// All routes, arranged so that finding one costs the same for one as for ten thousand: by host,

@@ -139,7 +139,10 @@ mod tests {
             ("x-forwarded-for", "192.0.2.1"),
         ]);
         strip_request(&mut head, false);
-        assert_eq!(names(&head), ["host", "content-length", "x-forwarded-for"]);
+        for name in ["host", "content-length", "x-forwarded-for"] {
+            assert!(head.contains_key(name), "{name}");
+        }
+        assert_eq!(head.len(), 3);
     }
 
     #[test]

@@ -64,9 +64,11 @@ impl Clusters {
             let before = previous.and_then(|previous| previous.get(name));
             let cluster = match before {
                 Some(same) if same.model() == model => same,
-                before => LiveCluster::new(model, before.as_ref(), shared.clone(), connectors.clone())
-                    .map(Arc::new)
-                    .map_err(|cause| ClusterError { cluster: Arc::clone(name), cause })?,
+                before => {
+                    LiveCluster::new(model, before.as_ref(), shared.clone(), connectors.clone())
+                        .map(Arc::new)
+                        .map_err(|cause| ClusterError { cluster: Arc::clone(name), cause })?
+                }
             };
             live.insert(Arc::clone(name), cluster);
         }

@@ -143,5 +143,8 @@ impl Outcome {
 
 /// Pingora's context of a connection error: the TLS library's reason and the name asked for.
 fn context(error: &Error) -> String {
-    error.context.as_ref().map_or_else(|| error.etype.as_str().to_owned(), |text| text.as_str().to_owned())
+    error
+        .context
+        .as_ref()
+        .map_or_else(|| error.etype.as_str().to_owned(), |text| text.as_str().to_owned())
 }

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use crate::config::model::HealthCheck;
 
-const UNCHECKED: u8 = 0;
+// Zero, as an atomic starts, is "never checked".
 const HEALTHY: u8 = 1;
 const UNHEALTHY: u8 = 2;
 

@@ -75,8 +75,9 @@ impl RetryBudget {
         let _ = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
     }
 
-    /// Takes one retry if `percent` of the window's requests allow it. Exact under concurrency:
-    /// only the current second changes, and a change of it is seen.
+    /// Takes one retry if `percent` of the window's requests allow it. Exact under concurrency
+    /// within a second, since only its counts change and a change of them is seen; where one
+    /// second becomes the next, each thread that was about to take one may take it in both.
     pub fn take(&self, now: UnixMillis, percent: u8) -> bool {
         let (slot, number) = self.slot(now);
         slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |packed| {

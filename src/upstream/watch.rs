@@ -125,8 +125,7 @@ async fn follow(cluster: Weak<LiveCluster>, name: Arc<Name>) {
 async fn keep_checking(cluster: Weak<LiveCluster>, interval: Duration) {
     loop {
         let Some(live) = cluster.upgrade() else { return };
-        let (pause, unchecked) =
-            (live.jittered(interval), Arc::clone(&live.watching.unchecked));
+        let (pause, unchecked) = (live.jittered(interval), Arc::clone(&live.watching.unchecked));
         drop(live);
         let round = tokio::select! {
             () = sleep(pause) => Round::All,

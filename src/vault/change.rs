@@ -65,6 +65,8 @@ pub(super) enum TableError {
     #[error("another process uses it")]
     Locked,
     #[error("{0}")]
+    Io(std::io::Error),
+    #[error("{0}")]
     Fault(fjall::Error),
     #[error("it is damaged")]
     Damaged,
@@ -74,7 +76,27 @@ impl From<fjall::Error> for TableError {
     fn from(error: fjall::Error) -> Self {
         match error {
             fjall::Error::Locked => Self::Locked,
+            fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
+                Self::Io(error)
+            }
             error => Self::Fault(error),
         }
+    }
+}
+
+/// Where tests make the disk fail; nothing in the product.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Faults {
+    #[cfg(test)]
+    pub(super) on: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Faults {
+    pub(super) fn check(&self) -> Result<(), TableError> {
+        #[cfg(test)]
+        if self.on.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(fjall::Error::Io(std::io::ErrorKind::StorageFull.into()).into());
+        }
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use pingora_cache::key::HashBinary;
@@ -10,14 +10,15 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::change::{Scope, TableError};
+use super::change::{Faults, Scope, TableError};
 use super::entry::Entry;
 use super::epochs::Epochs;
 use super::key::Place;
 use super::queue::{Queue, Removal};
 use super::record::{self, RecordError};
 use super::seal::{KeyRing, SealError};
-use super::table::{Faults, Table};
+use super::table::Table;
+use super::view::{EntryView, Tier};
 use super::writer::Writer;
 use super::{Parts, VaultError};
 use crate::account::AccountKey;
@@ -31,6 +32,8 @@ const LOOKUP_PATIENCE: Duration = Duration::from_millis(500);
 const LOOKUPS_AT_ONCE: usize = 64;
 /// Longest wait for a purge to be durable.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for the last writes.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(10);
 /// Answers of an account that a view shows.
 const VIEW_LIMIT: usize = 1000;
 
@@ -38,7 +41,7 @@ const VIEW_LIMIT: usize = 1000;
 pub(super) struct Disk {
     shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
-    lookups: Arc<Semaphore>,
+    pub(super) lookups: Arc<Semaphore>,
 }
 
 /// What requests and the writing thread share.
@@ -86,8 +89,7 @@ impl Disk {
         });
         let writer = Writer::new(shared.clone());
         let thread = Builder::new().name("vault".into()).spawn(move || writer.run());
-        let thread =
-            thread.map_err(|error| VaultError::File { path: path.to_owned(), error })?;
+        let thread = thread.map_err(|error| VaultError::File { path: path.to_owned(), error })?;
         Ok(Self {
             shared,
             writer: Mutex::new(Some(thread)),
@@ -135,8 +137,8 @@ impl Disk {
         }
     }
 
-    /// All of an account's answers on disk, for a view.
-    pub(super) async fn of_account(&self, account: AccountKey) -> Vec<Entry> {
+    /// What a view shows of an account's answers on disk.
+    pub(super) async fn of_account(&self, account: AccountKey) -> Vec<(HashBinary, EntryView)> {
         let Some(table) = self.shared.table.load_full() else { return Vec::new() };
         let shared = self.shared.clone();
         let read = spawn_blocking(move || shared.read_account(&table, &account));
@@ -161,12 +163,17 @@ impl Disk {
         let _ = self.shared.queue.barrier().await;
     }
 
-    /// Writes what is queued and lets go of the files.
+    /// Writes what is queued and lets go of the files. A disk that hangs must not keep the process
+    /// from ending.
     pub(super) fn close(&self) {
         self.shared.queue.close();
-        let thread = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // A panic of the thread has been logged; there is nothing left to do for it.
-        let _ = thread.map(JoinHandle::join);
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let until = Instant::now() + CLOSING_PATIENCE;
+        if let Some(writer) = writer {
+            while !writer.is_finished() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
     }
 
     /// Bytes and answers.
@@ -204,15 +211,20 @@ impl Shared {
         }
     }
 
-    fn read_account(&self, table: &Table, account: &AccountKey) -> Vec<Entry> {
-        let records = table.of_account(account.as_bytes(), VIEW_LIMIT).unwrap_or_default();
-        let ring = self.ring.load();
-        let now = self.clock.now();
-        records
-            .into_iter()
-            .filter_map(|(place, record)| record::open(&ring, place, &record, 0).ok())
-            .filter(|entry| !entry.is_over(now))
-            .collect()
+    fn read_account(&self, table: &Table, account: &AccountKey) -> Vec<(HashBinary, EntryView)> {
+        let (ring, now) = (self.ring.load(), self.clock.now());
+        let mut views = Vec::new();
+        let read = table.of_account(account.as_bytes(), VIEW_LIMIT, |place, record| {
+            let entry = record::open(&ring, place, record, 0);
+            if let Some(entry) = entry.ok().filter(|entry| !entry.is_over(now)) {
+                views.push((place.hash, EntryView::of(&entry, Tier::Disk)));
+            }
+        });
+        if let Err(error) = read {
+            tracing::warn!(%error, "the kept answers of an account can't be read");
+            self.fault();
+        }
+        views
     }
 
     /// Counts a fault of the disk.
@@ -233,7 +245,7 @@ pub(super) fn open_or_start_over(
     let why = match Table::open(path, bound, faults.clone()) {
         Ok(table) => return Ok(table),
         Err(TableError::Locked) => return Err(VaultError::Locked(path.to_owned())),
-        Err(TableError::Fault(fjall::Error::Io(error))) if !is_damage(&error) => {
+        Err(TableError::Io(error)) if !is_damage(&error) => {
             return Err(VaultError::File { path: path.to_owned(), error });
         }
         Err(error) => error,
@@ -253,6 +265,7 @@ pub(super) fn open_or_start_over(
 
 /// Whether an error of the file system comes from what stands in the files.
 fn is_damage(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
-    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
+    use std::io::ErrorKind::{AlreadyExists, InvalidData, InvalidInput, NotFound, UnexpectedEof};
+    // A file that is missing, or there too early, is what a crash during the first start leaves.
+    matches!(error.kind(), NotFound | AlreadyExists | InvalidData | InvalidInput | UnexpectedEof)
 }

@@ -90,8 +90,7 @@ pub(super) struct StoredMeta {
 
 impl StoredMeta {
     pub(super) fn take(meta: &CacheMeta) -> pingora::Result<Self> {
-        let refreshed =
-            meta.updated() != meta.created() || meta.provenance() != meta.created();
+        let refreshed = meta.updated() != meta.created() || meta.provenance() != meta.created();
         let exact = match meta.variance() {
             Some(_) if refreshed => Some(meta.serialize()?),
             _ => None,

@@ -86,9 +86,7 @@ fn visibility(parts: &mut Parts, visible_to: Visibility, facts: &Facts<'_>) {
             parts.text(b"subject");
             parts.optional(provider);
             parts.optional(client);
-            parts.optional(
-                caller.and_then(|caller| caller.subject.as_deref()).map(str::as_bytes),
-            );
+            parts.optional(caller.and_then(|caller| caller.subject.as_deref()).map(str::as_bytes));
         }
     }
 }

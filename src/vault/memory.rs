@@ -9,9 +9,9 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use pingora_cache::key::HashBinary;
 
+use super::change::Scope;
 use super::entry::Entry;
 use super::key::account_bytes;
-use super::change::Scope;
 use crate::account::AccountKey;
 use crate::observe::{Event, Metrics, VaultOperation};
 use crate::request::Clock;
@@ -192,8 +192,8 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::{ManualClock, UnixMillis};
-    use crate::vault::testing::{NOW, entry};
+    use crate::request::ManualClock;
+    use crate::vault::testing::{HOUR, NOW, entry};
 
     fn memory(capacity: u64) -> Memory {
         Memory::new(capacity, Arc::new(ManualClock::at(NOW)), Arc::default())
@@ -241,11 +241,15 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_over_takes_no_memory() {
-        let memory = memory(1 << 20);
-        let mut over = entry(1, 4096);
-        over.expires = UnixMillis(NOW.0 - 1);
-        memory.insert(Arc::new(over));
-        assert_eq!(memory.size().1, 0);
+    fn an_entry_leaves_memory_when_it_is_over() {
+        let clock = Arc::new(ManualClock::at(NOW));
+        let lifetime = Lifetime(clock.clone());
+        let entry = Arc::new(entry(1, 10));
+        let left = || lifetime.expire_after_create(&entry.place.hash, &entry, Instant::now());
+        assert_eq!(left(), Some(HOUR));
+        clock.advance(HOUR / 2);
+        assert_eq!(left(), Some(HOUR / 2));
+        clock.advance(HOUR);
+        assert_eq!(left(), Some(Duration::ZERO));
     }
 }

@@ -11,8 +11,8 @@
 use std::time::{Duration, SystemTime};
 
 use http::header::{
-    AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, DATE, EXPIRES,
-    PRAGMA, PROXY_AUTHENTICATE, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
+    AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, DATE, EXPIRES, PRAGMA, PROXY_AUTHENTICATE,
+    SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use pingora::http::ResponseHeader;
@@ -219,11 +219,7 @@ fn varying(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 
 /// What tells variants of a kept answer apart: the request's values of the fields that the answer
 /// names in Vary (RFC 9111 section 4.1), except those that are in the key anyway. `None`: none.
-pub fn variance(
-    policy: &CachePolicy,
-    meta: &CacheMeta,
-    request: &HeaderMap,
-) -> Option<HashBinary> {
+pub fn variance(policy: &CachePolicy, meta: &CacheMeta, request: &HeaderMap) -> Option<HashBinary> {
     let mut variance = VarianceBuilder::new();
     for name in varying(meta.headers()).filter_map(|name| name.parse::<HeaderName>().ok()) {
         if policy.headers.contains(&name) {

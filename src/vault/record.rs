@@ -94,11 +94,8 @@ fn read_outside(reader: &mut Reader<'_>) -> Result<Outside, RecordError> {
 
 fn bound_to(place: &Place, expires: UnixMillis) -> [u8; 41] {
     let mut bytes = [0; 41];
-    let parts = [VERSION]
-        .into_iter()
-        .chain(expires.0.to_be_bytes())
-        .chain(place.account)
-        .chain(place.hash);
+    let parts =
+        [VERSION].into_iter().chain(expires.0.to_be_bytes()).chain(place.account).chain(place.hash);
     bytes.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
     bytes
 }

@@ -26,10 +26,12 @@ pub(super) struct Shelf {
     pub(super) answers: Keyspace,
 }
 
-/// What has been written to a shelf.
+/// What stands on a shelf.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Note {
+    /// Written, with what was replaced or removed since: that still takes room.
     pub(super) bytes: u64,
+    /// Answers.
     pub(super) entries: u64,
     /// When the last answer on it is over.
     pub(super) expires: UnixMillis,
@@ -38,12 +40,12 @@ pub(super) struct Note {
 impl Note {
     /// An empty shelf takes anything: a bound made smaller must not stop the writer.
     pub(super) fn fits(&self, put: &Put, disk: u64) -> bool {
-        self.entries == 0 || self.bytes + put.bytes() <= shelf_bytes(disk)
+        self.bytes == 0 || self.bytes + put.bytes() <= shelf_bytes(disk)
     }
 
-    pub(super) fn add(&mut self, put: &Put) {
+    pub(super) fn add(&mut self, put: &Put, replaces: bool) {
         self.bytes += put.bytes();
-        self.entries += 1;
+        self.entries += u64::from(!replaces);
         self.expires = self.expires.max(put.expires);
     }
 

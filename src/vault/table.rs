@@ -1,21 +1,20 @@
+mod remove;
+
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use fjall::{
-    CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Slice,
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Slice,
 };
 
-use super::change::{Applied, Change, Put, Scope, TableError};
+use super::change::{Applied, Change, Faults, Put, TableError};
 use super::key::Place;
-use super::layout::{
-    ANSWER, ROUTE, answer_key, place_of, prefix, route_key, route_tag, routed_place,
-};
-use super::shelf::{
-    Note, Shelf, full_bytes, shelf_bytes, shelf_name, shelf_number, shelf_options,
-};
+use super::layout::{ANSWER, answer_key, place_of, prefix, route_key};
+use super::shelf::{Note, Shelf, full_bytes, shelf_bytes, shelf_name, shelf_number, shelf_options};
 use crate::request::UnixMillis;
 
 /// Sealed answers on disk, in a row of *shelves* that are filled one after the other.
@@ -36,11 +35,11 @@ pub(super) struct Table {
     shelves: ArcSwap<Vec<Shelf>>,
     /// Held for a change: one writer at a time.
     written: Mutex<BTreeMap<u64, Note>>,
+    /// Bytes and answers on all shelves; apart, because a view must not wait for the disk.
+    size: (AtomicU64, AtomicU64),
     faults: Faults,
 }
 
-/// Removals written together; a purge of millions must not be one write.
-const REMOVALS_TOGETHER: usize = 1000;
 const BLOCK_CACHE_BYTES: u64 = 8 << 20;
 /// The least that the store allows: how much of its write-ahead log may wait to be moved.
 const LOG_BYTES: u64 = 64 << 20;
@@ -49,9 +48,7 @@ const NOTES: &str = "notes";
 impl Table {
     pub(super) fn open(path: &Path, disk: u64, faults: Faults) -> Result<Self, TableError> {
         faults.check()?;
-        // The store asserts what it expects of its files; a damaged one must not end the process.
-        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_unguarded(path, disk, faults)));
-        opened.unwrap_or(Err(TableError::Damaged))
+        guarded(|| Self::open_unguarded(path, disk, faults))
     }
 
     fn open_unguarded(path: &Path, disk: u64, faults: Faults) -> Result<Self, TableError> {
@@ -78,11 +75,13 @@ impl Table {
             notes,
             shelves: ArcSwap::from_pointee(shelves),
             written: Mutex::new(written),
+            size: Default::default(),
             faults,
         };
         if table.shelves.load().is_empty() {
             table.add_shelf(&mut table.written(), disk)?;
         }
+        table.measure(&table.written());
         Ok(table)
     }
 
@@ -102,28 +101,29 @@ impl Table {
         Ok(None)
     }
 
-    /// The newest records of an account, at most `limit`.
+    /// Shows the newest records of an account, at most `limit`, one after the other: together they
+    /// could be more than memory has room for.
     pub(super) fn of_account(
         &self,
         account: &[u8; 16],
         limit: usize,
-    ) -> Result<Vec<(Place, Slice)>, TableError> {
+        mut show: impl FnMut(Place, &[u8]),
+    ) -> Result<(), TableError> {
         self.faults.check()?;
         let mut seen = HashSet::new();
-        let mut records = Vec::new();
         for shelf in self.shelves.load().iter().rev() {
             for found in shelf.answers.prefix(prefix(ANSWER, account)) {
                 let (key, record) = found.into_inner()?;
                 let Some(place) = place_of(&key) else { continue };
-                if seen.insert(place) {
-                    records.push((place, record));
+                if seen.len() >= limit {
+                    return Ok(());
                 }
-                if records.len() >= limit {
-                    return Ok(records);
+                if seen.insert(place) {
+                    show(place, &record);
                 }
             }
         }
-        Ok(records)
+        Ok(())
     }
 
     /// The one way in: everything that changes the table comes through here, in order, be it from
@@ -131,6 +131,10 @@ impl Table {
     /// a crash of the process; after one of the machine too, once [`Table::sync`] has returned.
     pub(super) fn apply(&self, changes: Vec<Change>, disk: u64) -> Result<Applied, TableError> {
         self.faults.check()?;
+        guarded(|| self.apply_unguarded(changes, disk))
+    }
+
+    fn apply_unguarded(&self, changes: Vec<Change>, disk: u64) -> Result<Applied, TableError> {
         let mut written = self.written();
         let mut applied = Applied::default();
         let mut puts = Vec::new();
@@ -144,6 +148,7 @@ impl Table {
             }
         }
         self.put(&mut written, puts, disk, &mut applied)?;
+        self.measure(&written);
         Ok(applied)
     }
 
@@ -162,21 +167,21 @@ impl Table {
             // One batch has one time stamp: a place may stand in it only once.
             let mut places = HashSet::new();
             while let Some(put) = puts.next_if(|put| {
-                !places.contains(&put.place) && (note.fits(put, disk) || put.bytes() > shelf_bytes(disk))
+                !places.contains(&put.place)
+                    && (note.fits(put, disk) || put.bytes() > shelf_bytes(disk))
             }) {
                 if put.bytes() > shelf_bytes(disk) {
                     applied.too_large += 1;
                     continue;
                 }
-                note.add(&put);
+                let key = answer_key(&put.place);
+                note.add(&put, shelf.answers.contains_key(key)?);
                 places.insert(put.place);
                 batch.insert(&shelf.answers, route_key(&put.route, &put.place), Vec::new());
-                batch.insert(&shelf.answers, answer_key(&put.place), put.record);
+                batch.insert(&shelf.answers, key, put.record);
             }
             if !places.is_empty() {
-                batch.insert(&self.notes, shelf.number.to_be_bytes(), note.bytes_form());
-                batch.commit()?;
-                written.insert(shelf.number, note);
+                self.commit(batch, shelf.number, note, written)?;
             }
             if puts.peek().is_some_and(|put| !note.fits(put, disk)) {
                 self.add_shelf(written, disk)?;
@@ -186,75 +191,28 @@ impl Table {
         Ok(())
     }
 
-    fn remove(
+    /// Writes a batch together with what then stands on the shelf.
+    fn commit(
         &self,
+        mut batch: OwnedWriteBatch,
+        shelf: u64,
+        note: Note,
         written: &mut BTreeMap<u64, Note>,
-        scope: &Scope,
-        disk: u64,
-    ) -> Result<u64, TableError> {
-        match scope {
-            Scope::All => self.remove_all(written, disk),
-            Scope::Entry(place) => self.remove_found(|shelf| {
-                let key = answer_key(place);
-                let there = shelf.answers.contains_key(key)?;
-                Ok(Box::new(there.then_some(Ok(*place)).into_iter()))
-            }),
-            Scope::Account(account) => self.remove_found(|shelf| {
-                let found = shelf.answers.prefix(prefix(ANSWER, account)).map(Guard::key);
-                Ok(Box::new(found.filter_map(|key| key.map(|key| place_of(&key)).transpose())))
-            }),
-            Scope::Route(route) => self.remove_found(|shelf| {
-                let found = shelf.answers.prefix(prefix(ROUTE, &route_tag(route))).map(Guard::key);
-                Ok(Box::new(found.filter_map(|key| key.map(|key| routed_place(&key)).transpose())))
-            }),
-        }
-    }
-
-    /// Removes, on every shelf, what `find` finds there. Returns how many places were emptied.
-    fn remove_found(&self, find: impl Fn(&Shelf) -> Found) -> Result<u64, TableError> {
-        let shelves = self.shelves.load_full();
-        let mut removed = 0;
-        // From the oldest: a place counts on the newest shelf that has it.
-        for (at, shelf) in shelves.iter().enumerate() {
-            let mut batch = self.database.batch();
-            for place in find(shelf)? {
-                let key = answer_key(&place?);
-                if !shelf.answers.contains_key(key)? {
-                    continue;
-                }
-                let newer = shelves.iter().skip(at + 1);
-                let hidden = newer.map(|shelf| shelf.answers.contains_key(key));
-                if !any(hidden)? {
-                    removed += 1;
-                }
-                batch.remove(&shelf.answers, key);
-                if batch.len() >= REMOVALS_TOGETHER {
-                    std::mem::replace(&mut batch, self.database.batch()).commit()?;
-                }
-            }
-            batch.commit()?;
-        }
-        Ok(removed)
-    }
-
-    fn remove_all(
-        &self,
-        written: &mut BTreeMap<u64, Note>,
-        disk: u64,
-    ) -> Result<u64, TableError> {
-        let old: Vec<u64> = written.keys().copied().collect();
-        self.add_shelf(written, disk)?;
-        let mut removed = 0;
-        for number in old {
-            removed += self.remove_shelf(written, number)?;
-        }
-        Ok(removed)
+    ) -> Result<(), TableError> {
+        batch.insert(&self.notes, shelf.to_be_bytes(), note.bytes_form());
+        batch.commit()?;
+        written.insert(shelf, note);
+        Ok(())
     }
 
     /// Throws away what is over, and the oldest shelves while there is more than the disk may
     /// hold. Returns how many answers went.
     pub(super) fn make_room(&self, now: UnixMillis, disk: u64) -> Result<u64, TableError> {
         self.faults.check()?;
+        guarded(|| self.make_room_unguarded(now, disk))
+    }
+
+    fn make_room_unguarded(&self, now: UnixMillis, disk: u64) -> Result<u64, TableError> {
         let mut written = self.written();
         let over = |note: &Note| note.entries > 0 && note.expires <= now;
         if written.last_key_value().is_some_and(|(_, note)| over(note)) {
@@ -268,14 +226,12 @@ impl Table {
             let number = *number;
             evicted += self.remove_shelf(&mut written, number)?;
         }
-        Ok(evicted + self.throw_away(&mut written, disk)?)
+        evicted += self.throw_away(&mut written, disk)?;
+        self.measure(&written);
+        Ok(evicted)
     }
 
-    fn throw_away(
-        &self,
-        written: &mut BTreeMap<u64, Note>,
-        disk: u64,
-    ) -> Result<u64, TableError> {
+    fn throw_away(&self, written: &mut BTreeMap<u64, Note>, disk: u64) -> Result<u64, TableError> {
         let mut evicted = 0;
         while written.len() > 1
             && bytes(written) > full_bytes(disk)
@@ -290,11 +246,7 @@ impl Table {
         self.shelves.load().last().cloned()
     }
 
-    fn add_shelf(
-        &self,
-        written: &mut BTreeMap<u64, Note>,
-        disk: u64,
-    ) -> Result<(), TableError> {
+    fn add_shelf(&self, written: &mut BTreeMap<u64, Note>, disk: u64) -> Result<(), TableError> {
         let number = written.keys().next_back().map_or(0, |last| last + 1);
         let answers = self.database.keyspace(&shelf_name(number), || shelf_options(disk))?;
         written.insert(number, Note::default());
@@ -323,7 +275,13 @@ impl Table {
     /// Returns when everything applied so far survives a crash of the machine.
     pub(super) fn sync(&self) -> Result<(), TableError> {
         self.faults.check()?;
-        Ok(self.database.persist(PersistMode::SyncAll)?)
+        guarded(|| Ok(self.database.persist(PersistMode::SyncAll)?))
+    }
+
+    /// Whether the store still takes writes.
+    pub(super) fn probe(&self) -> Result<(), TableError> {
+        self.faults.check()?;
+        guarded(|| Ok(self.database.persist(PersistMode::Buffer)?))
     }
 
     /// Whether the store is behind with moving data. It would make a writer wait, and wait for
@@ -334,43 +292,27 @@ impl Table {
         })
     }
 
-    /// Bytes and answers written and not thrown away. An answer written twice counts twice.
+    /// Bytes written and not thrown away, and answers. An answer that was refreshed may stand on
+    /// two shelves and counts on both.
     pub(super) fn size(&self) -> (u64, u64) {
-        let written = self.written();
-        (bytes(&written), written.values().map(|note| note.entries).sum())
+        (self.size.0.load(Ordering::Relaxed), self.size.1.load(Ordering::Relaxed))
+    }
+
+    fn measure(&self, written: &BTreeMap<u64, Note>) {
+        self.size.0.store(bytes(written), Ordering::Relaxed);
+        let entries = written.values().map(|note| note.entries).sum();
+        self.size.1.store(entries, Ordering::Relaxed);
     }
 }
 
-type Found = Result<Box<dyn Iterator<Item = fjall::Result<Place>>>, TableError>;
-
-fn any(found: impl Iterator<Item = fjall::Result<bool>>) -> Result<bool, TableError> {
-    for there in found {
-        if there? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// The store asserts what it expects of its files and locks. That must end neither the process
+/// nor the thread that writes.
+fn guarded<T>(work: impl FnOnce() -> Result<T, TableError>) -> Result<T, TableError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(TableError::Damaged))
 }
 
 fn bytes(written: &BTreeMap<u64, Note>) -> u64 {
     written.values().map(|note| note.bytes).sum()
-}
-
-/// Where tests make the disk fail; nothing in the product.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Faults {
-    #[cfg(test)]
-    pub(super) on: Arc<std::sync::atomic::AtomicBool>,
-}
-
-impl Faults {
-    fn check(&self) -> Result<(), TableError> {
-        #[cfg(test)]
-        if self.on.load(std::sync::atomic::Ordering::SeqCst) {
-            return Err(fjall::Error::Io(std::io::ErrorKind::StorageFull.into()).into());
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -81,8 +81,10 @@ impl Writer {
         if due || !work.barriers.is_empty() {
             self.sync();
         }
-        // Who waits may have gone.
-        work.barriers.into_iter().for_each(|barrier| drop(barrier.send(())));
+        for barrier in work.barriers {
+            // Who waits may have gone.
+            let _ = barrier.send(());
+        }
     }
 
     /// Removes before it writes: an entry that was queued before a purge carries an older epoch
@@ -154,7 +156,7 @@ impl Writer {
                 return true;
             }
             // The store's own threads die of a disk fault; only using it tells.
-            let alive = table.sync();
+            let alive = table.probe();
             drop(table);
             match alive {
                 Err(error) => self.broke(&error),

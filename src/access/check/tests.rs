@@ -101,7 +101,7 @@ fn scopes_and_claims_without_a_caller_ask_for_a_credential() {
 fn claims_are_checked_by_value() {
     let claims = json!({
         "acr": "sca", "level": 2, "half": 0.5, "vip": true, "nothing": null,
-        "groups": ["ops", 7, null], "entitlements": "read write",
+        "groups": ["ops", 7, null], "entitlements": "read write", "gaps": " a  b ",
         "act": { "sub": "tpp-1" }, "https://bank.example/tier": "gold"
     });
     let caller = caller(&[], claims);
@@ -130,6 +130,8 @@ fn claims_are_checked_by_value() {
         ("entitlements", contains(json!("rea")), false),
         ("entitlements", contains(json!("read write")), false),
         ("entitlements", contains(json!("")), false),
+        ("gaps", contains(json!("b")), true),
+        ("gaps", contains(json!("")), false),
         ("act", contains(json!("sub")), false),
         ("absent", contains(json!("x")), false),
         ("acr", ClaimCheck::OneOf(vec![json!("a"), json!("sca")]), true),

@@ -36,6 +36,19 @@ async fn a_cached_token_ends_when_it_expires() {
 }
 
 #[tokio::test]
+async fn a_token_without_end_is_accepted_where_no_longest_life_is_set() {
+    let signer = Signer::p256("k1");
+    let mut world = World::with_keys(&[&signer.jwk]).await;
+    world.provider.max_lifetime = None;
+    let gate = world.authenticator();
+    for expiry in [json!(u64::MAX), json!(1e300)] {
+        let token = signer.token(&with(&claims(), "exp", expiry));
+        let first = world.ask(&gate, &token).await.unwrap();
+        assert!(Arc::ptr_eq(&world.ask(&gate, &token).await.unwrap(), &first));
+    }
+}
+
+#[tokio::test]
 async fn a_token_that_differs_in_one_character_is_another_token() {
     let signer = Signer::p256("k1");
     let world = World::with_keys(&[&signer.jwk]).await;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore};
 
 /// An identity provider on a socket of its own, whose answers a test chooses.
 pub struct Idp {
@@ -24,12 +25,18 @@ struct Shared {
     discovery: Mutex<Answer>,
     fetches: AtomicUsize,
     discoveries: AtomicUsize,
+    /// A fetch of keys has come.
+    arrived: Notify,
+    /// Answers held back may go out.
+    released: Semaphore,
 }
 
 #[derive(Clone)]
 pub enum Answer {
     /// 200 with this JSON, and Cache-Control if it isn't empty.
     Json(Value, &'static str),
+    /// 200 with this JSON once the test lets it go.
+    Held(Value),
     /// 200 with this text.
     Text(&'static str),
     /// A status with a body that would be a key set.
@@ -52,6 +59,8 @@ impl Idp {
             discovery: Mutex::new(Answer::Silence),
             fetches: AtomicUsize::new(0),
             discoveries: AtomicUsize::new(0),
+            arrived: Notify::new(),
+            released: Semaphore::new(0),
         });
         let app = Router::new().fallback(answer).with_state(Arc::clone(&shared));
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
@@ -84,6 +93,16 @@ impl Idp {
         self.shared.fetches.load(Ordering::SeqCst)
     }
 
+    /// Waits until its keys are asked for.
+    pub async fn arrived(&self) {
+        self.shared.arrived.notified().await;
+    }
+
+    /// Lets one answer go that was held back.
+    pub fn release(&self) {
+        self.shared.released.add_permits(1);
+    }
+
     /// How often its discovery document was asked for.
     pub fn discoveries(&self) -> usize {
         self.shared.discoveries.load(Ordering::SeqCst)
@@ -93,6 +112,7 @@ impl Idp {
 async fn answer(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
     let chosen = if uri.path() == "/keys" {
         shared.fetches.fetch_add(1, Ordering::SeqCst);
+        shared.arrived.notify_one();
         shared.keys.lock().unwrap().clone()
     } else {
         shared.discoveries.fetch_add(1, Ordering::SeqCst);
@@ -106,6 +126,10 @@ async fn answer(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
                 response.headers_mut().insert("cache-control", cache_control.parse().unwrap());
             }
             response
+        }
+        Answer::Held(document) => {
+            shared.released.acquire().await.unwrap().forget();
+            document.to_string().into_response()
         }
         Answer::Text(text) => text.into_response(),
         Answer::Status(status, document) => {

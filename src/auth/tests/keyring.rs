@@ -11,7 +11,6 @@ use crate::auth::Authenticator;
 use crate::auth::flaw::Flaw;
 use crate::auth::keyring::Keyring;
 use crate::config::model::KeySource;
-use crate::observe::Metrics;
 use crate::request::Refusal;
 
 /// Everything that an identity provider in trouble may answer.
@@ -57,6 +56,33 @@ async fn a_thousand_requests_at_the_start_wait_for_the_one_first_fetch() {
     let answers = join_all((0..1000).map(|_| world.ask(&gate, &token))).await;
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(world.idp.fetches(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_comes_during_a_fetch_waits_for_it() {
+    let (old, new) = (Signer::p256("old"), Signer::p256("new"));
+    let world = World::with_keys(&[&old.jwk]).await;
+    let gate = world.authenticator();
+    world.ask(&gate, &old.token(&claims())).await.unwrap();
+    world.idp.arrived().await;
+
+    world.idp.answer_keys(Answer::Held(json!({ "keys": [old.jwk, new.jwk] })));
+    world.clock.advance(Duration::from_secs(11));
+    let token = new.token(&claims());
+    let first = world.ask(&gate, &token);
+    let late = async {
+        world.idp.arrived().await;
+        // Callers whose keys are known don't wait.
+        let known = old.token(&with(&claims(), "jti", json!("2")));
+        assert!(world.ask(&gate, &known).await.is_ok());
+        let mut asked = Box::pin(world.ask(&gate, &token));
+        assert!(futures::poll!(&mut asked).is_pending());
+        world.idp.release();
+        asked.await
+    };
+    let (first, late) = futures::join!(first, late);
+    assert!(first.is_ok() && late.is_ok(), "{first:?} {late:?}");
+    assert_eq!(world.idp.fetches(), 2);
 }
 
 #[tokio::test]
@@ -291,5 +317,4 @@ fn an_unusable_bundle_of_authorities_is_told_at_once() {
     let refused =
         Authenticator::new(&[Arc::new(provider)], &world.keyrings, Arc::clone(&world.tokens));
     assert!(refused.is_err());
-    let _ = Metrics::default();
 }

@@ -6,9 +6,7 @@ use http::{HeaderMap, Method};
 
 use super::super::ComposeInputs;
 use crate::config::model::{PartTemplate, PartTemplatePiece};
-use crate::request::{
-    AccountId, Captures, JsonPointer, NormalPath, RequestHead, ValueSource,
-};
+use crate::request::{AccountId, Captures, JsonPointer, NormalPath, RequestHead, ValueSource};
 
 /// A request for an account's summary.
 pub fn inputs(account: &str) -> ComposeInputs {

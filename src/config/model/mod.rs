@@ -13,6 +13,7 @@ mod transform;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use cluster::{
@@ -58,6 +59,9 @@ pub struct Config {
     pub shown: Arc<serde_json::Value>,
     /// SHA-256 of all files, hexadecimal: tells two configurations apart.
     pub revision: Arc<str>,
+    /// Files and folders that it was made from, secrets, keys and certificates included: when one
+    /// of them changes, it should be loaded again.
+    pub files: Vec<PathBuf>,
 }
 
 /// A text that must not be shown: its `Debug` form hides it, and it has no `Display`.

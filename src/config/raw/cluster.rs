@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Duration, Fields, seconds, whole};
+use super::{Duration, seconds, whole};
 
 /// A backend service.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]

@@ -17,27 +17,27 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use cluster::{
-    Balance, BackendProtocol, BackendTls, Cluster, Deadlines, Ejection, Endpoint, EndpointRules,
-    HealthCheck, Retries, RetryCause, RetryWord,
+    BackendProtocol, BackendTls, Balance, Cluster, Deadlines, Endpoint, HealthCheck, Retries,
+    RetryCause, RetryWord,
 };
-pub use compose::{Compose, Conflict, ForEach, Part};
+pub use compose::{Compose, Conflict, Part};
 pub use fields::{Fields, NAME_PATTERN, OneOrMany};
-pub use identity::{Algorithm, Provider, Refresh};
+pub use identity::{Algorithm, Provider};
 pub use limit::{Concurrency, Rate};
 pub use listener::{Certificate, ClientCertificates, Limits, Listener, ListenerTls, TlsVersion};
 pub use process::{AccessLog, Admin, Cache, Observe, State};
 pub use quota::{Accuracy, Counts, Quota, Unavailable};
 pub use route::{
-    Account, AccountRules, Answer, CachePolicy, ClaimCheck, Dialect, Match, Method, Presence,
-    Redirect, Rewrite, Route, ScopeRules, Scopes, TextMatch, Visibility,
+    Account, Answer, ClaimCheck, Dialect, Match, Method, Redirect, Route, Scopes, TextMatch,
+    Visibility,
 };
-pub use text::{Bytes, Duration, RateText, days, mebibytes, millis, seconds, whole, yes};
-pub use transform::{HeaderEdits, JsonEdit, Mask, Move, Pick, Rename, RequestEdits, ResponseEdits, Set};
+pub use text::{Bytes, Duration, RateText, mebibytes, seconds, whole, yes};
+pub use transform::{HeaderEdits, JsonEdit, Move, Rename, RequestEdits, ResponseEdits};
 
 /// The whole configuration.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(extend("required" = ["listen", "routes"]))]
+#[schemars(extend("required" = ["listen", "state", "routes"]))]
 pub struct Config {
     /// More files to read, relative to this one: `conf.d/*.yaml`. `*` may stand in the file's
     /// name. Their `routes` and `listen` are appended in the order of the file names; `identity`,
@@ -52,7 +52,7 @@ pub struct Config {
     pub trusted_proxies: Vec<String>,
     /// The operators' port: health, metrics, views, purge, reload. Without it there is none.
     pub admin: Option<Admin>,
-    /// Where counts and cached answers are kept. Needed as soon as a route names an account.
+    /// Where counts and cached answers are kept.
     pub state: Option<State>,
     /// Bounds and keys of the account cache.
     pub cache: Cache,

@@ -31,19 +31,9 @@ pub struct RateText {
     pub window: Time,
 }
 
-/// So many milliseconds, as a default.
-pub fn millis<const N: u64>() -> Duration {
-    Duration(Time::from_millis(N))
-}
-
 /// So many seconds, as a default.
 pub fn seconds<const N: u64>() -> Duration {
     Duration(Time::from_secs(N))
-}
-
-/// So many days, as a default.
-pub fn days<const N: u64>() -> Duration {
-    Duration(Time::from_secs(N * 86_400))
 }
 
 /// So many MiB, as a default.

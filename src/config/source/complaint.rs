@@ -9,11 +9,10 @@ use crate::config::report::Report;
 pub fn explain(error: &Error, file: usize, report: &mut Report) {
     let span = place(error, file, report);
     let (message, hint) = wording(error);
-    let line = line_text(span, report);
+    let hint = hint.or_else(|| hint_from(span, report));
     let problem = report.error_at(span, "", message);
-    match hint.or_else(|| hint_from(&line)) {
-        Some(hint) => problem.hint(hint),
-        None => {}
+    if let Some(hint) = hint {
+        problem.hint(hint);
     }
 }
 
@@ -68,16 +67,13 @@ fn first_line(text: &str) -> String {
     format!("this is not YAML: {line}")
 }
 
-fn line_text(span: Span, report: &Report) -> String {
-    let Some(source) = report.source(span.file) else { return String::new() };
-    let line = report.line_of(span).saturating_sub(1);
-    source.text.lines().nth(line).unwrap_or_default().to_owned()
-}
-
 /// The two mistakes that make most YAML unreadable.
-fn hint_from(line: &str) -> Option<&'static str> {
-    let indent = line.len() - line.trim_start().len();
-    if line.get(..indent).is_some_and(|blank| blank.contains('\t')) {
+fn hint_from(span: Span, report: &Report) -> Option<&'static str> {
+    let number = report.line_of(span).saturating_sub(1);
+    let mut lines = report.source(span.file)?.text.lines().skip(number);
+    let line = lines.next()?;
+    // The parser may stop before the line that has the tab.
+    if [Some(line), lines.next()].into_iter().flatten().any(starts_with_tab) {
         return Some("indent with blanks: YAML forbids tabs");
     }
     let unquoted = line.split("${").next().is_some_and(|before| !before.ends_with(['"', '\'']));
@@ -85,6 +81,10 @@ fn hint_from(line: &str) -> Option<&'static str> {
         return Some("inside `{ }` and `[ ]` a text with `${…}` needs quotes");
     }
     None
+}
+
+fn starts_with_tab(line: &str) -> bool {
+    line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t')
 }
 
 fn place(error: &Error, file: usize, report: &Report) -> Span {

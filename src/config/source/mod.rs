@@ -10,7 +10,7 @@ mod yaml;
 
 use std::path::Path;
 
-pub use node::{Entry, Item, Node, NodeValue, Span, Text};
+pub use node::{Entry, Node, NodeValue, Span};
 pub use read::{MAX_SECRET, plain, read_bytes};
 pub use secret::Environment;
 
@@ -20,18 +20,18 @@ use super::report::Report;
 /// file can't be read as YAML; other errors leave out what they concern.
 pub fn load(path: &Path, environment: &Environment<'_>, report: &mut Report) -> Option<Tree> {
     let text = read::read_text(path, report)?;
-    load_text(path, text, environment, report)
+    load_text(path, &text, environment, report)
 }
 
 /// Like [`load`], with the main file's text from elsewhere.
 pub fn load_text(
     path: &Path,
-    text: String,
+    text: &str,
     environment: &Environment<'_>,
     report: &mut Report,
 ) -> Option<Tree> {
     report.depends_on(path);
-    let main = read::parse(path, &text, report)?;
+    let main = read::parse(path, text, report)?;
     let mut root = include::merge(main, report);
     let shown = shown::written(&root);
     secret::put_in(&mut root, environment, report);

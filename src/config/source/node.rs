@@ -77,11 +77,6 @@ pub struct Entry {
 }
 
 impl Node {
-    /// A map with nothing in it.
-    pub fn empty_map(span: Span) -> Self {
-        Self { span, value: NodeValue::Map(Vec::new()) }
-    }
-
     /// The member with this key, if this is a map that has it.
     pub fn entry(&self, key: &str) -> Option<&Entry> {
         match &self.value {

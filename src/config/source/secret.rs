@@ -35,7 +35,11 @@ pub fn put_in(node: &mut Node, environment: &Environment<'_>, report: &mut Repor
             entries.iter_mut().for_each(|entry| put_in(&mut entry.node, environment, report));
         }
         NodeValue::Text(text) if text.value.contains("${") => {
+            let before = report.count();
             *text = Resolve { span: node.span, environment, report }.text(&text.value);
+            if report.count() > before {
+                report.settle(node.span);
+            }
         }
         NodeValue::Null | NodeValue::Bool(_) | NodeValue::Number(_) | NodeValue::Text(_) => {}
     }
@@ -99,6 +103,7 @@ impl Resolve<'_, '_> {
         self.report.depends_on(&path);
         match read_bytes(&path, MAX_SECRET).map(String::from_utf8) {
             Ok(Ok(mut text)) => {
+                self.report.content(text.as_bytes());
                 text.truncate(text.trim_end_matches(['\n', '\r']).len());
                 Some(text)
             }

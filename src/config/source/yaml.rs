@@ -13,8 +13,9 @@ use crate::config::report::Report;
 const MAX_NODES: usize = 2_000_000;
 /// Values that aliases (`*name`) may add to a file: an alias bomb multiplies.
 pub(super) const MAX_ALIASED: usize = 100_000;
-/// Maps and lists inside each other. The configuration itself needs ten.
-pub(super) const MAX_DEPTH: usize = 64;
+/// Maps and lists inside each other. The configuration itself needs twelve; values that users put
+/// into answers may be deeper.
+pub(super) const MAX_DEPTH: usize = 32;
 
 /// Reads one file's YAML. `None` if it isn't YAML: then the report says where and why.
 pub fn parse(file: usize, report: &mut Report) -> Option<Node> {

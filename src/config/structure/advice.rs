@@ -1,6 +1,6 @@
 //! Hints for the mistakes that people make with YAML and with keys.
 
-use crate::config::source::{Node, NodeValue};
+use crate::config::source::NodeValue;
 use crate::config::spot::Spot;
 
 /// What a name looks like.
@@ -42,21 +42,16 @@ pub fn on_type(spot: &Spot<'_>, wanted: &str) -> Option<String> {
         NodeValue::Text(_) | NodeValue::Map(_) if wanted.starts_with("a list") => {
             Some("a list is written `[a, b]`, or with `- ` before each item".into())
         }
-        NodeValue::Number(_) | NodeValue::Bool(_) if takes_text(wanted) => quoted(node),
+        NodeValue::Number(number) => quoted(&number.to_string(), wanted),
+        NodeValue::Bool(flag) => quoted(&flag.to_string(), wanted),
         _ => None,
     }
 }
 
-fn takes_text(wanted: &str) -> bool {
-    wanted.starts_with("a text") || wanted.starts_with("one of")
-}
-
-fn quoted(node: &Node) -> Option<String> {
-    match &node.value {
-        NodeValue::Number(number) => Some(format!("put it in quotes: \"{number}\"")),
-        NodeValue::Bool(flag) => Some(format!("put it in quotes: \"{flag}\"")),
-        _ => None,
-    }
+/// YAML reads `1.2` as a number and `true` as a truth where a text was meant.
+fn quoted(written: &str, wanted: &str) -> Option<String> {
+    let fits = wanted.starts_with("a text") || wanted.contains(&format!("`{written}`"));
+    fits.then(|| format!("put it in quotes: \"{written}\""))
 }
 
 /// What to do about a word that is none of those possible.

@@ -57,11 +57,6 @@ impl Broken {
         }
     }
 
-    /// Whether a section was taken out, wholly or in part.
-    pub fn section(&self, name: &str) -> bool {
-        self.sections.contains(name) || self.members.iter().any(|(section, _)| section == name)
-    }
-
     /// Whether a name was taken out, or may have been.
     pub fn name(&self, section: &str, name: &str) -> bool {
         self.sections.contains(section)

@@ -17,7 +17,11 @@ pub fn expected(root: &Value, schema: &Value) -> String {
         };
     }
     if let Some(words) = schema.get("enum").and_then(Value::as_array) {
-        return format!("one of {}", words_of(words));
+        let words: Vec<String> = words.iter().map(plain).collect();
+        return match words.as_slice() {
+            [only] => format!("`{only}`"),
+            several => format!("one of {}", listed(several.iter().map(String::as_str))),
+        };
     }
     match schema.get("type") {
         Some(Value::String(name)) => of_type(root, schema, name),
@@ -31,12 +35,6 @@ pub fn expected(root: &Value, schema: &Value) -> String {
         }
         _ => "any value".into(),
     }
-}
-
-/// The words of an enum.
-pub fn words_of(words: &[Value]) -> String {
-    let words: Vec<String> = words.iter().map(plain).collect();
-    listed(words.iter().map(String::as_str))
 }
 
 /// A JSON scalar as a user would write it.
@@ -58,7 +56,10 @@ fn of_type(root: &Value, schema: &Value, name: &str) -> String {
         "number" => "a number".into(),
         "string" => "a text".into(),
         "object" => match schema.get("properties").and_then(Value::as_object) {
-            Some(keys) => format!("a map with the keys {}", listed(keys.keys().map(String::as_str))),
+            Some(keys) => {
+                let word = if keys.len() == 1 { "key" } else { "keys" };
+                format!("a map with the {word} {}", listed(keys.keys().map(String::as_str)))
+            }
             None => "a map".into(),
         },
         "array" => match schema.get("items").map(|items| expected(root, items)) {

@@ -3,7 +3,7 @@ use jsonschema::error::ValidationErrorKind as Kind;
 use serde_json::{Map, Value};
 
 use super::advice;
-use super::expected::{examples, expected, plain, words_of};
+use super::expected::{examples, expected, plain};
 use crate::config::nearest::{listed, nearest};
 use crate::config::report::Report;
 use crate::config::schema::resolve;
@@ -29,7 +29,7 @@ impl<'a> Translate<'a> {
         match error.kind() {
             Kind::AdditionalProperties { unexpected } => self.unknown_keys(&spot, schema, unexpected),
             Kind::AnyOf { context } => self.alternatives(&spot, schema, context, error),
-            Kind::Enum { options } => self.not_a_word(&spot, options),
+            Kind::Enum { options } => self.not_a_word(&spot, schema, options),
             Kind::PropertyNames { error } => self.wrong_name(&spot, &plain(error.instance())),
             Kind::Required { property } => self.missing(&spot, schema, &plain(property)),
             Kind::Type { .. } => self.wrong_type(&spot, schema),
@@ -89,19 +89,29 @@ impl<'a> Translate<'a> {
                 && inner.instance_path() == error.instance_path()
         };
         let mut meant = context.iter().filter(|errors| !errors.iter().any(is_other_kind));
-        match (meant.next(), meant.next()) {
+        match (meant.next().map(Vec::as_slice), meant.next()) {
+            // Not one of the words: then all forms are named, the other ones too.
+            (Some([inner]), None) if matches!(inner.kind(), Kind::Enum { .. }) => {
+                let Kind::Enum { options } = inner.kind() else { return };
+                self.not_a_word(spot, schema, options);
+            }
             (Some(errors), None) => errors.iter().for_each(|inner| self.error(inner)),
             _ => self.wrong_type(spot, schema),
         }
     }
 
-    fn not_a_word(&mut self, spot: &Spot<'_>, options: &Value) {
+    fn not_a_word(&mut self, spot: &Spot<'_>, schema: &Value, options: &Value) {
         let words = options.as_array().map(Vec::as_slice).unwrap_or_default();
         let texts: Vec<String> = words.iter().map(plain).collect();
         let written = spot.node().and_then(Node::text).map(|text| text.value.as_str());
+        if written.is_none() && words.iter().all(Value::is_string) {
+            // It has the wrong type as well, which is reported by itself.
+            return;
+        }
         let near = written.and_then(|text| nearest(text, texts.iter().map(String::as_str)));
         let advice = written.and_then(|text| advice::on_word(text, &texts));
-        let message = format!("{} is not one of {}", spot.quoted(), words_of(words));
+        let wanted = expected(self.schema, schema);
+        let message = format!("expected {wanted}; found {}", spot.quoted());
         let problem = self.report.error_at(spot.value_span(), spot.path(), message);
         match (advice, near) {
             (Some(advice), _) => problem.hint(advice),
@@ -119,7 +129,15 @@ impl<'a> Translate<'a> {
     }
 
     fn missing(&mut self, spot: &Spot<'_>, schema: &Value, key: &str) {
-        let described = schema.pointer(&format!("/properties/{key}"));
+        let known = schema.get("properties").and_then(Value::as_object);
+        if spot.keys().any(|written| {
+            known.is_some_and(|known| !known.contains_key(written))
+                && nearest(written, [key]).is_some()
+        }) {
+            // It is there, but misspelt, which is reported by itself.
+            return;
+        }
+        let described = known.and_then(|known| known.get(key));
         let text = described.and_then(|s| s.get("description")).and_then(Value::as_str);
         let message = format!("the key `{key}` is missing");
         let problem = self.report.error_at(spot.key_span(), spot.path(), message);
@@ -175,6 +193,7 @@ impl<'a> Translate<'a> {
             Kind::MaxItems { limit } => format!("this list has more than {limit} items"),
             Kind::MinLength { limit: 1 } => "this text must not be empty".into(),
             Kind::MinLength { limit } => format!("this text needs at least {limit} characters"),
+            Kind::MaxLength { limit: 1 } => "this must be a single character".into(),
             Kind::MaxLength { limit } => format!("this text has more than {limit} characters"),
             other => format!("{value} does not fit ({})", other.keyword()),
         };

@@ -77,8 +77,8 @@ pub(super) fn open_store(directory: &Path, witness: &Witness) -> Result<Store, J
         fs::remove_dir_all(&path).map_err(|error| cannot_open(directory, &error))?;
     }
     match open_fjall(&path) {
-        Err(fjall::Error::JournalRecovery(reason)) => {
-            tracing::warn!(directory = %directory.display(), ?reason, "the last write is torn");
+        Err(error @ (fjall::Error::JournalRecovery(_) | fjall::Error::Unrecoverable)) => {
+            tracing::warn!(directory = %directory.display(), %error, "the last write may be torn");
             open_without_last_write(directory, &path, confirmed)
         }
         other => whole(directory, confirmed, other),
@@ -133,8 +133,8 @@ fn whole(
     Ok(store)
 }
 
-/// Checks or sets the number of partitions, and removes claims that newer ones replaced: nobody
-/// is reading them now, which can't be said at any other time.
+/// Checks or sets the number of partitions, and removes claims and horizons that newer ones
+/// replaced: nobody is reading them now, which can't be said at any other time.
 fn settle(store: &Store, directory: &Path, partitions: u32) -> Result<(), JournalError> {
     let failed = |error: fjall::Error| cannot_open(directory, &error);
     let mut group = store.group();
@@ -148,11 +148,15 @@ fn settle(store: &Store, directory: &Path, partitions: u32) -> Result<(), Journa
         }
     }
     for partition in 0..partitions {
-        let mut claims = store.lasting(partition).map_err(failed)?;
-        claims.retain(|claim| claim.key.is_claim());
-        claims.sort_by_key(|claim| claim.offset);
-        claims.pop();
-        claims.iter().for_each(|claim| group.remove(partition, &claim.key, claim.offset));
+        let mut lasting = store.lasting(partition).map_err(failed)?;
+        lasting.sort_by_key(|stored| (stored.key.lasting_kind(), stored.offset));
+        for pair in lasting.windows(2) {
+            if let [older, newer] = pair
+                && older.key.lasting_kind() == newer.key.lasting_kind()
+            {
+                group.remove(partition, &older.key, older.offset);
+            }
+        }
     }
     let number = store.commit_number().map_err(failed)? + 1;
     group.commit(number).map_err(failed)

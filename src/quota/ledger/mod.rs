@@ -47,7 +47,7 @@ impl Ledger {
             // them out could admit too many: compaction removes the earlier, valid record of the
             // same key, whose uses the void one includes.
             Record::Use(used) => self.count(used),
-            Record::Horizon(ended) => self.end(*ended),
+            Record::Horizon(horizon) => self.end(horizon.ended),
         }
         self.next = self.next.max(offset.saturating_add(1));
     }
@@ -206,7 +206,7 @@ impl BucketUse<'_> {
 
     /// Start of its latest period. Uses are never again counted in an earlier one.
     pub fn floor(&self) -> UnixMillis {
-        self.0.iter().map(|entry| entry.period.start).max().unwrap_or_default()
+        self.0.last().map(|entry| entry.period.start).unwrap_or_default()
     }
 
     /// When its last period ends.

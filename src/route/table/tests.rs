@@ -1,11 +1,10 @@
-use std::cmp::Reverse;
-
 use http::{HeaderName, HeaderValue, StatusCode};
-use proptest::prelude::*;
 
 use super::*;
 use crate::config::model::{Access, Action, Dialect, RequestEdits, ResponseEdits};
 use crate::request::{NormalPath, RouteId};
+
+mod oracle;
 
 /// Reads `/a/{name}/*` and the like as the configuration does.
 fn pattern(source: &str) -> PathPattern {
@@ -99,7 +98,8 @@ fn table(matches: Vec<RouteMatch>) -> RouteTable {
 }
 
 fn head(method: Method, host: &str, path: &str) -> RequestHead {
-    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    let (path, query) =
+        path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     RequestHead {
         method,
         host: host.to_owned(),
@@ -212,7 +212,8 @@ fn a_path_without_route_is_404_and_a_method_without_route_is_405_with_allow() {
         on("/a").methods(&[Method::PUT, Method::DELETE]),
         on("/a").methods(&[Method::PATCH]).hosts(&["other.example"]),
     ]);
-    let refusal = |method, path| table.find(&head(method, "a", path), &HeaderMap::new()).unwrap_err();
+    let refusal =
+        |method, path| table.find(&head(method, "a", path), &HeaderMap::new()).unwrap_err();
     assert_eq!(refusal(Method::GET, "/b"), Refusal::NoRoute);
     let allow = vec![Method::DELETE, Method::GET, Method::HEAD, Method::PUT];
     assert_eq!(refusal(Method::POST, "/a"), Refusal::MethodNotAllowed { allow: allow.clone() });
@@ -265,10 +266,7 @@ fn headers_and_query_choose_among_routes_and_more_of_them_win() {
 fn a_header_that_is_missing_is_404_not_405() {
     let get_only = [Method::GET];
     let table = table(vec![on("/a").methods(&get_only).header("x-version", exactly("2"))]);
-    assert_eq!(
-        table.find(&head(Method::GET, "a", "/a"), &HeaderMap::new()),
-        Err(Refusal::NoRoute)
-    );
+    assert_eq!(table.find(&head(Method::GET, "a", "/a"), &HeaderMap::new()), Err(Refusal::NoRoute));
 }
 
 #[test]
@@ -311,81 +309,5 @@ fn among_ten_thousand_routes_a_request_looks_at_a_handful() {
         );
         assert_eq!(found.unwrap().index, index);
         assert!(examined <= 4, "{examined} routes were examined for {path}");
-    }
-}
-
-/// The slow, obvious way to the same answer.
-fn by_trying_all(matches: &[RouteMatch], head: &RequestHead) -> Option<usize> {
-    #[derive(PartialEq, Eq, PartialOrd, Ord)]
-    enum HostRank {
-        Any,
-        Wildcard(usize),
-        Exact,
-    }
-    let host_rank = |one: &RouteMatch| {
-        let ranks = one.hosts.iter().filter_map(|pattern| match pattern {
-            HostPattern::Exact(name) => (**name == *head.host).then_some(HostRank::Exact),
-            HostPattern::Wildcard(suffix) => (head.host.len() > suffix.len()
-                && head.host.ends_with(&**suffix))
-            .then_some(HostRank::Wildcard(suffix.len())),
-        });
-        if one.hosts.is_empty() { Some(HostRank::Any) } else { ranks.max() }
-    };
-    let takes_path = |pattern: &PathPattern| {
-        let path = head.path.decoded.strip_prefix('/').unwrap();
-        let slash = path.is_empty() || path.ends_with('/');
-        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        let fits = pattern.segments.len() <= parts.len()
-            && pattern.segments.iter().zip(&parts).all(|(segment, part)| match segment {
-                PathSegment::Literal(text) => **text == **part,
-                PathSegment::Capture(_) => true,
-            });
-        fits && match &pattern.tail {
-            PathTail::End { slash: wanted } => {
-                pattern.segments.len() == parts.len() && (*wanted == slash || parts.is_empty())
-            }
-            PathTail::Prefix => true,
-            PathTail::Rest(_) => parts.len() > pattern.segments.len(),
-        }
-    };
-    matches
-        .iter()
-        .enumerate()
-        .filter(|(_, one)| takes_path(&one.path) && takes_method(one, &head.method))
-        .filter_map(|(order, one)| Some((host_rank(one)?, Precedence::of(one, order), Reverse(order))))
-        .max()
-        .map(|(_, _, Reverse(order))| order)
-}
-
-fn any_match() -> impl Strategy<Value = RouteMatch> {
-    let segment = prop_oneof!["[ab]", Just("{x}".to_owned())];
-    let tail = prop_oneof![Just(""), Just("/"), Just("/*"), Just("/{*rest}")];
-    let hosts = prop_oneof![
-        3 => Just(vec![]),
-        1 => Just(vec!["a.b.c"]),
-        1 => Just(vec!["*.c"]),
-        1 => Just(vec!["*.b.c", "x.c"]),
-    ];
-    let methods = prop_oneof![2 => Just(vec![]), 1 => Just(vec![Method::GET]), 1 => Just(vec![Method::POST])];
-    (prop::collection::vec(segment, 0..4), tail, hosts, methods).prop_map(
-        |(segments, tail, hosts, methods)| {
-            let path = format!("/{}{tail}", segments.join("/")).replace("//", "/");
-            on(&path).hosts(&hosts).methods(&methods)
-        },
-    )
-}
-
-proptest! {
-    #[test]
-    fn the_table_finds_what_trying_all_routes_finds(
-        matches in prop::collection::vec(any_match(), 0..24),
-        host in prop_oneof![Just("a.b.c"), Just("x.c"), Just("q.x.c"), Just("elsewhere")],
-        path in "(/[abc]){0,4}/?",
-        method in prop_oneof![Just(Method::GET), Just(Method::HEAD), Just(Method::POST)],
-    ) {
-        let path = if path.is_empty() { "/".to_owned() } else { path };
-        let head = head(method, host, &path);
-        let expected = by_trying_all(&matches, &head);
-        prop_assert_eq!(find(&table(matches), &head), expected);
     }
 }

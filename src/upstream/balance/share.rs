@@ -13,7 +13,8 @@ pub(in crate::upstream) struct Shares {
 impl Shares {
     /// Shares for a cluster's entries.
     pub fn new(entries: &[Endpoint]) -> Self {
-        let divisor = entries.iter().fold(0, |so_far, entry| greatest_divisor(so_far, entry.weight));
+        let divisor =
+            entries.iter().fold(0, |so_far, entry| greatest_divisor(so_far, entry.weight));
         let largest = entries.iter().map(|entry| entry.weight).max().unwrap_or(1);
         Self { divisor: divisor.max(1), largest: largest.max(1) }
     }

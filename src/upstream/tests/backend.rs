@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use openssl::ssl::{Ssl, SslAcceptor};
 use pingora::tls::tokio_ssl::SslStream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// What a backend does after a request.
@@ -67,21 +67,14 @@ struct Counts {
 
 impl Backend {
     pub async fn new(answering: impl Fn(Seen<'_>) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start(None, "127.0.0.1:0".parse().unwrap(), Arc::new(answering)).await
-    }
-
-    pub async fn at(
-        address: SocketAddr,
-        answering: impl Fn(Seen<'_>) -> Reply + Send + Sync + 'static,
-    ) -> Self {
-        Self::start(None, address, Arc::new(answering)).await
+        Self::start(None, Arc::new(answering)).await
     }
 
     pub async fn with_tls(
         acceptor: SslAcceptor,
         answering: impl Fn(Seen<'_>) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        Self::start(Some(acceptor), "127.0.0.1:0".parse().unwrap(), Arc::new(answering)).await
+        Self::start(Some(acceptor), Arc::new(answering)).await
     }
 
     /// A backend that says the same each time.
@@ -89,15 +82,8 @@ impl Backend {
         Self::new(move |_| reply.clone()).await
     }
 
-    async fn start(
-        acceptor: Option<SslAcceptor>,
-        address: SocketAddr,
-        answering: Answering,
-    ) -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(address).unwrap();
-        let listener = socket.listen(64).unwrap();
+    async fn start(acceptor: Option<SslAcceptor>, answering: Answering) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let counts = Arc::new(Counts::default());
         let task = tokio::spawn(accept(listener, acceptor, answering, Arc::clone(&counts)));

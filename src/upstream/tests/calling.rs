@@ -78,7 +78,10 @@ async fn answers_that_have_no_body_by_nature_end_at_once() {
         (Method::HEAD, "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n"),
         (Method::GET, "HTTP/1.1 204 No Content\r\n\r\n"),
         (Method::GET, "HTTP/1.1 304 Not Modified\r\ncontent-length: 10\r\n\r\n"),
-        (Method::GET, "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+        (
+            Method::GET,
+            "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        ),
     ] {
         let backend = Backend::saying(Reply::raw(reply)).await;
         let cluster = live(&cluster([backend.address]), shared());
@@ -110,7 +113,11 @@ async fn what_is_not_http_is_garbage() {
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n",
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n",
     ] {
-        assert_eq!(failure(Reply::SendAndClose(garbage.into())).await, Failure::Garbage, "{garbage:?}");
+        assert_eq!(
+            failure(Reply::SendAndClose(garbage.into())).await,
+            Failure::Garbage,
+            "{garbage:?}"
+        );
     }
 }
 

@@ -43,7 +43,10 @@ async fn an_http_check_asks_path_and_host_and_takes_only_the_statuses_that_are_n
     let cluster = live(&Cluster { health: check(http(&[204, 401]), 1, 1), ..model }, shared());
     assert_eq!(found(&cluster), [HealthView::Unknown; 3]);
     cluster.check(Round::All).await;
-    assert_eq!(found(&cluster), [HealthView::Healthy, HealthView::Unhealthy, HealthView::Unhealthy]);
+    assert_eq!(
+        found(&cluster),
+        [HealthView::Healthy, HealthView::Unhealthy, HealthView::Unhealthy]
+    );
     let seen = fine.requests().remove(0).to_lowercase();
     assert!(seen.starts_with("get /healthz?deep=1 http/1.1\r\n"), "{seen}");
     assert!(seen.contains("host: probe.example\r\n"), "{seen}");
@@ -85,8 +88,7 @@ async fn thresholds_count_results_in_a_row() {
         cluster.check(Round::All).await;
         states.push(found(&cluster)[0] == HealthView::Healthy);
     }
-    let expected =
-        [true, true, true, true, true, true, false, false, false, false, true];
+    let expected = [true, true, true, true, true, true, false, false, false, false, true];
     assert_eq!(states, expected);
 }
 
@@ -111,10 +113,8 @@ async fn start_checks_before_it_returns_and_goes_on_in_the_background() {
     assert_eq!(found(&cluster), [HealthView::Unhealthy]);
     for healthy in [true, false, true] {
         up.store(healthy, Ordering::SeqCst);
-        until("the change is noticed", || {
-            cluster.pick(&Tried::default(), None).is_ok() == healthy
-        })
-        .await;
+        until("the change is noticed", || cluster.pick(&Tried::default(), None).is_ok() == healthy)
+            .await;
     }
 }
 

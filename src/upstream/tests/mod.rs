@@ -23,7 +23,7 @@ use http::{HeaderMap, Method};
 use super::discovery::Names;
 use super::{BackendRequest, CallLimits, Clusters, LiveCluster, Shared};
 use crate::config::model::{
-    Balance, BackendProtocol, Cluster, Deadlines, Ejection, Endpoint, Retries, RetryCause,
+    BackendProtocol, Balance, Cluster, Deadlines, Ejection, Endpoint, Retries, RetryCause,
 };
 use crate::net::{NetError, Resolved};
 use crate::observe::Metrics;

@@ -39,7 +39,8 @@ impl Names for Directory {
 }
 
 fn named(hosts: &[&str]) -> Cluster {
-    let endpoints = hosts.iter().map(|host| Endpoint { host: (*host).into(), port: 8080, weight: 1 });
+    let endpoints =
+        hosts.iter().map(|host| Endpoint { host: (*host).into(), port: 8080, weight: 1 });
     Cluster { endpoints: endpoints.collect(), ..cluster([]) }
 }
 
@@ -119,7 +120,8 @@ async fn requests_never_wait_for_a_name_server() {
     let clusters = clusters_of(&[&named(&["api.bank.example"])], None, resolving(Arc::new(Mute)));
     clusters.start(Duration::from_millis(20)).await;
     let cluster = clusters.get("accounts").unwrap();
-    let called = cluster.call(&get(), limits(), None);
+    let request = get();
+    let called = cluster.call(&request, limits(), None);
     let error = tokio::time::timeout(AMPLE, called).await.unwrap().unwrap_err();
     assert_eq!(error, super::super::CallError::NoEndpoint);
 }

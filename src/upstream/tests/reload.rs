@@ -10,11 +10,7 @@ use crate::config::model::{HealthCheck, HealthProbe};
 
 fn check(path: &str, interval: Duration) -> Option<HealthCheck> {
     Some(HealthCheck {
-        probe: HealthProbe::Http {
-            path: path.into(),
-            host: None,
-            expect: vec![StatusCode::OK],
-        },
+        probe: HealthProbe::Http { path: path.into(), host: None, expect: vec![StatusCode::OK] },
         interval,
         timeout: AMPLE,
         healthy_after: 3,

@@ -71,10 +71,7 @@ async fn the_budget_bounds_what_a_failing_backend_gets() {
 
 #[tokio::test]
 async fn a_post_that_reached_the_backend_is_not_sent_again() {
-    let backends = [
-        Backend::saying(Reply::close()).await,
-        Backend::saying(Reply::close()).await,
-    ];
+    let backends = [Backend::saying(Reply::close()).await, Backend::saying(Reply::close()).await];
     let model = cluster(backends.iter().map(|it| it.address));
     let cluster = live(&Cluster { retries: retries(3, 100, &ALL), ..model }, shared());
     let mut post = request(Method::POST);

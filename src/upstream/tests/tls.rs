@@ -2,7 +2,8 @@ use openssl::ssl::{AlpnError, SslAcceptor, SslMethod, SslVerifyMode, select_next
 use openssl::x509::store::X509StoreBuilder;
 use openssl::{pkey::PKey, x509::X509};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair,
 };
 
 use super::super::{CallError, ClusterError, Failure, TransportError};
@@ -17,6 +18,7 @@ impl Authority {
     fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "An authority of the test");
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
@@ -28,6 +30,7 @@ impl Authority {
     fn issue(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
@@ -196,10 +199,22 @@ fn settings_that_could_never_work_are_refused_at_load() {
     let client = |certificate: &str, key: &str| {
         Some((certificate.as_bytes().into(), Secret::new(key.to_owned())))
     };
-    assert_eq!(refused(|tls| tls.authorities = Some(b"no PEM"[..].into())), TransportError::Authorities);
-    assert_eq!(refused(|tls| tls.client = client("no PEM", &key)), TransportError::ClientCertificate);
-    assert_eq!(refused(|tls| tls.client = client(&certificate, "no PEM")), TransportError::ClientKey);
-    assert_eq!(refused(|tls| tls.client = client(&certificate, &other_key)), TransportError::ClientPair);
+    assert_eq!(
+        refused(|tls| tls.authorities = Some(b"no PEM"[..].into())),
+        TransportError::Authorities
+    );
+    assert_eq!(
+        refused(|tls| tls.client = client("no PEM", &key)),
+        TransportError::ClientCertificate
+    );
+    assert_eq!(
+        refused(|tls| tls.client = client(&certificate, "no PEM")),
+        TransportError::ClientKey
+    );
+    assert_eq!(
+        refused(|tls| tls.client = client(&certificate, &other_key)),
+        TransportError::ClientPair
+    );
     let nameless = refused(|tls| tls.server_name = None);
     assert_eq!(nameless, TransportError::NoServerName("127.1.0.1".into()));
 }

@@ -1,0 +1,67 @@
+use http::HeaderName;
+
+use super::values::{self, Has};
+use super::{Bounds, Check, identity};
+use crate::config::model::{CachePolicy, Visibility};
+use crate::config::raw;
+use crate::config::spot::Spot;
+
+/// How a route keeps answers.
+pub(super) fn policy(
+    route: &raw::Route,
+    at: &Spot<'_>,
+    has: &Has<'_>,
+    check: &mut Check<'_>,
+) -> Option<CachePolicy> {
+    let raw = route.cache.as_ref()?;
+    if !has.account {
+        check
+            .error_on_key(at, "answers are kept for an account, but the route names none")
+            .hint("add `account: path.NAME` or another place where the account stands");
+    }
+    let methods = &route.matches.methods;
+    if !methods.is_empty() && !methods.contains(&raw::Method::Get) {
+        check.error_on_key(at, "only answers to GET are kept, and this route does not take GET");
+    }
+    let visible_to = match raw.visible_to {
+        raw::Visibility::Client => Visibility::Client,
+        raw::Visibility::Subject => Visibility::Subject,
+        raw::Visibility::Everyone => Visibility::Everyone,
+    };
+    if !has.caller && visible_to != Visibility::Everyone {
+        let place = at.key("visible_to");
+        let message = format!("the route is public, so there is no {} to tell apart", place.quoted());
+        check.error(&place, message).hint("`everyone`, or an identity provider in `authenticate`");
+    }
+    Some(CachePolicy {
+        fresh: check.duration(&at.key("fresh"), raw.fresh, Bounds::Long),
+        visible_to,
+        query: raw.query.as_deref().map(identity::texts),
+        headers: headers(&raw.headers, &at.key("headers"), check),
+        stale_if_error: check.duration(
+            &at.key("stale_if_error"),
+            raw.stale_if_error,
+            Bounds::LongOrNone,
+        ),
+        keep_partial: raw.keep_partial,
+        obey_request: raw.obey_request,
+    })
+}
+
+fn headers(raw: &[String], at: &Spot<'_>, check: &mut Check<'_>) -> Vec<HeaderName> {
+    let mut headers = Vec::with_capacity(raw.len());
+    for (position, name) in raw.iter().enumerate() {
+        let place = at.item(position);
+        let Some(name) = values::header(name, &place, check) else { continue };
+        if headers.contains(&name) {
+            check.error(&place, format!("{} is here twice", place.quoted()));
+        }
+        if name == http::header::AUTHORIZATION {
+            check
+                .error(&place, "no two tokens are alike, so nothing would ever be found")
+                .hint("`visible_to` says who shares an answer");
+        }
+        headers.push(name);
+    }
+    headers
+}

@@ -1,0 +1,122 @@
+use cel::Program;
+
+use super::Check;
+use crate::config::nearest::suggestion;
+use crate::config::problem::Problem;
+use crate::config::spot::Spot;
+use crate::request::{Condition, ConditionError};
+
+/// Longest expression, in bytes: it is evaluated for every request.
+const MAX_BYTES: usize = 4096;
+
+/// What is known of a request where a condition is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// Everything.
+    All,
+    /// Access: the account comes later.
+    BeforeAccount,
+    /// Access on a public route: no caller either.
+    NoCaller,
+}
+
+/// Compiles a condition.
+pub(super) fn condition(
+    text: &str,
+    at: &Spot<'_>,
+    known: Known,
+    check: &mut Check<'_>,
+) -> Option<Condition> {
+    if text.len() > MAX_BYTES {
+        check.error(at, format!("this condition is longer than {MAX_BYTES} bytes"));
+        return None;
+    }
+    let program = match Program::compile(text) {
+        Ok(program) => program,
+        Err(errors) => {
+            for error in &errors.errors {
+                let byte = byte_at(text, error.pos);
+                let message = format!("this is not CEL: {}", plain(&error.msg));
+                check.error_within(at, (byte, byte + 1), message);
+            }
+            if errors.errors.is_empty() {
+                check.error(at, "this is not CEL");
+            }
+            return None;
+        }
+    };
+    let reads = |name: &str| program.references().has_variable(name);
+    let unknown = match known {
+        Known::All => None,
+        Known::BeforeAccount | Known::NoCaller if reads("account") => {
+            Some(("account", "the account is not yet known when access is checked"))
+        }
+        Known::NoCaller if reads("caller") => {
+            Some(("caller", "the route is public, so there is no caller"))
+        }
+        Known::BeforeAccount | Known::NoCaller => None,
+    };
+    if let Some((name, why)) = unknown {
+        at_name(text, name, at, check, why);
+        return None;
+    }
+    compiled(text, at, check)
+}
+
+fn compiled(text: &str, at: &Spot<'_>, check: &mut Check<'_>) -> Option<Condition> {
+    match Condition::compile(text) {
+        Ok(condition) => Some(condition),
+        Err(ConditionError::UnknownName { name, known }) => {
+            let (parent, last) = name.rsplit_once('.').unwrap_or(("", &name));
+            let hint = suggestion(last, known.split(", ")).map(|hint| match parent {
+                "" => hint,
+                parent => format!("{hint} (in `{parent}`)"),
+            });
+            let problem = at_name(text, &name, at, check, &format!("there is no `{name}` here"));
+            if let Some(hint) = hint {
+                problem.hint(hint);
+            }
+            None
+        }
+        Err(error) => {
+            check.error(at, first_line(&error.to_string()));
+            None
+        }
+    }
+}
+
+fn at_name<'c>(
+    text: &str,
+    name: &str,
+    at: &Spot<'_>,
+    check: &'c mut Check<'_>,
+    message: &str,
+) -> &'c mut Problem {
+    match text.find(name) {
+        Some(byte) => check.error_within(at, (byte, byte + name.len()), message),
+        None => check.error(at, message),
+    }
+}
+
+/// Without the parser's list of all tokens that could follow.
+fn plain(message: &str) -> String {
+    let message = message.strip_prefix("Syntax error: ").unwrap_or(message);
+    let message = message.split(" expecting {").next().unwrap_or(message);
+    match message.contains("<EOF>") {
+        true => "it ends too early".into(),
+        false => first_line(message).replace('\'', "`"),
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+/// The byte of a line and column, both as the parser counts them.
+fn byte_at(text: &str, (line, column): (isize, isize)) -> usize {
+    let line = usize::try_from(line).unwrap_or(1).saturating_sub(1);
+    let column = usize::try_from(column).unwrap_or(1).saturating_sub(1);
+    let start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
+    let rest = text.get(start..).unwrap_or_default();
+    start + rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at)
+}

@@ -1,0 +1,173 @@
+use super::*;
+
+const REST: &str = "listen: [{address: 127.0.0.1:8080}]\nstate: {directory: state}\n\
+    routes: [{id: a, match: {path: /a}, authenticate: none, answer: {}}]\n";
+
+#[test]
+fn a_file_of_more_than_five_megabytes_is_not_read() {
+    let folder = Folder::new();
+    let main = folder.write("big.yaml", REST.to_owned() + &"#".repeat(5 << 20));
+    assert_eq!(
+        folder.problems(&main),
+        "error: the file can't be read: it is larger than 5 MiB\n --> DIR/big.yaml\n\n1 problem\n"
+    );
+    let main = folder.write("small.yaml", REST.to_owned() + &"#".repeat(4 << 20));
+    assert!(load(&main).is_ok());
+}
+
+#[test]
+fn a_file_that_is_not_there_or_a_folder_says_so() {
+    let folder = Folder::new();
+    let missing = folder.0.path().join("none.yaml");
+    assert!(folder.problems(&missing).contains("there is no such file"));
+    assert!(folder.problems(folder.0.path()).contains("it is a folder"));
+}
+
+#[test]
+fn a_thousand_problems_are_kept_and_the_others_counted() {
+    let folder = Folder::new();
+    let wrong: String = (0..5000).map(|number| format!("wrong{number}: 1\n")).collect();
+    let main = folder.write("wrong.yaml", REST.to_owned() + &wrong);
+    let problems = load(&main).unwrap_err();
+    assert_eq!((problems.iter().count(), problems.count()), (1000, 5000));
+    assert!(problems.to_string().ends_with("5000 problems, 4000 of them not shown\n"));
+}
+
+#[test]
+fn problems_are_given_to_programs_as_json() {
+    let folder = Folder::new();
+    let main = folder.write("a.yaml", format!("{REST}qoutas: {{}}\n"));
+    let problems = load(&main).unwrap_err();
+    let file = main.display().to_string();
+    assert_eq!(
+        problems.to_json(),
+        serde_json::json!([{
+            "file": file, "line": 4, "column": 1, "end_column": 7,
+            "message": "unknown key `qoutas`", "hint": "did you mean `quotas`?", "path": "qoutas",
+        }])
+    );
+}
+
+#[test]
+fn several_files_are_judged_together() {
+    let folder = Folder::new();
+    let (good, bad) = (folder.write("good.yaml", REST), folder.write("bad.yaml", "x: 1\n"));
+    assert_eq!(crate::config::load_many(&[good.clone(), good.clone()]).unwrap().len(), 2);
+    let problems = crate::config::load_many(&[bad.clone(), good, bad]).unwrap_err();
+    assert_eq!(problems.count(), 8);
+}
+
+#[test]
+fn included_files_are_read_in_the_order_of_their_names() {
+    let folder = Folder::new();
+    let route = |id: &str| format!("routes: [{{id: {id}, match: {{path: /{id}}}, authenticate: none, answer: {{}}}}]\n");
+    for (name, id) in [("20-c.yaml", "c"), ("10-b.yaml", "b"), (".hidden.yaml", "x"), ("note.txt", "y")] {
+        folder.write(&format!("conf.d/{name}"), route(id));
+    }
+    folder.write("extra.yaml", route("d"));
+    let main = folder.write("main.yaml", format!("include: ['conf.d/*.yaml', extra.yaml, 'ext*']\n{REST}"));
+    let config = load(&main).unwrap_or_else(|problems| panic!("{problems}"));
+    let ids: Vec<&str> = config.routes.iter().map(|route| route.id.as_str()).collect();
+    assert_eq!(ids, ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn a_problem_in_an_included_file_does_not_hide_those_of_the_others() {
+    let folder = Folder::new();
+    folder.write("conf.d/1.yaml", "routes: [\n");
+    folder.write("conf.d/2.yaml", "qoutas: {}\n");
+    let main = folder.write("main.yaml", format!("include: ['conf.d/*.yaml']\n{REST}stat: {{}}\n"));
+    let text = folder.problems(&main);
+    for part in ["DIR/conf.d/1.yaml:", "`qoutas`", "`stat`", "3 problems"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn a_key_must_belong_to_its_certificate() {
+    let folder = Folder::new();
+    let (one, other) = (certificate(&["a.example"]), certificate(&["b.example"]));
+    folder.write("one.pem", one.cert.pem());
+    folder.write("other.key", other.signing_key.serialize_pem());
+    folder.write("one.key", one.signing_key.serialize_pem());
+    folder.write("locked.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n");
+    let with = |pair: &str| {
+        let text = REST.replace("8080}", &format!("8080, tls: {{certificates: [{pair}]}}}}"));
+        folder.write("tls.yaml", text)
+    };
+    assert!(load(&with("{certificate: one.pem, key: one.key}")).is_ok());
+    for (pair, message) in [
+        ("{certificate: one.pem, key: other.key}", "`other.key` is not the key of `one.pem`"),
+        ("{certificate: one.key, key: one.pem}", "are certificate and key swapped?"),
+        ("{certificate: one.pem, key: locked.key}", "the key is encrypted"),
+    ] {
+        let text = folder.problems(&with(pair));
+        assert!(text.contains(message), "{text}");
+    }
+}
+
+#[test]
+fn a_secret_can_not_add_keys_and_is_never_shown() {
+    let folder = Folder::new();
+    folder.write("secret", "hunter2\nadmin: {}\n\n");
+    let main = folder.write("a.yaml", format!("{REST}clusters: {{a: {{endpoints: ['${{file:secret}}']}}}}\n"));
+    let text = folder.problems(&main);
+    assert!(text.contains("`${file:secret}` has no port"), "{text}");
+    assert!(!text.contains("hunter2"));
+}
+
+#[test]
+fn ten_thousand_routes_are_read_in_a_moment() {
+    let folder = Folder::new();
+    let routes: String = (0..10_000)
+        .map(|number| format!("  - {{id: r{number}, match: {{path: \"/r/{number}/{{x}}\", methods: [GET]}}, authenticate: none, answer: {{}}}}\n"))
+        .collect();
+    let main = folder.write("a.yaml", format!("listen: [{{address: 127.0.0.1:8080}}]\nstate: {{directory: s}}\nroutes:\n{routes}"));
+    assert_eq!(load(&main).unwrap().routes.len(), 10_000);
+}
+
+proptest::proptest! {
+    /// Whatever stands in a file, the answer is a configuration or problems.
+    #[test]
+    fn any_text_gets_an_answer(text in "(listen|routes|state|id|match|path|[-:{}\\[\\]&*!|>'\"%@#$, \t\n]|[a-c0-9é\u{0}]){0,60}") {
+        let _ = crate::config::load_text(Path::new("any.yaml"), &text);
+    }
+
+    /// A byte of a right configuration that is lost or replaced gets an answer too.
+    #[test]
+    fn damaged_configurations_get_an_answer(at in 0_usize..2000, byte in "[ -~\n\t]") {
+        let mut text = fs::read_to_string("conf/demo.yaml").unwrap();
+        if text.is_char_boundary(at) && text.is_char_boundary(at + 1) {
+            text.replace_range(at..=at, &byte);
+        }
+        let _ = crate::config::load_text(Path::new("conf/demo.yaml"), &text);
+    }
+}
+
+#[test]
+fn zz_timing() {
+    let t = std::time::Instant::now();
+    let s = crate::config::schema();
+    eprintln!("schema {:?}", t.elapsed());
+    let t = std::time::Instant::now();
+    let v = jsonschema::validator_for(&s).unwrap();
+    eprintln!("validator {:?}", t.elapsed());
+    let _ = v;
+    let t = std::time::Instant::now();
+    let _ = load(Path::new("conf/demo.yaml"));
+    eprintln!("load demo {:?}", t.elapsed());
+    let routes: String = (0..10_000)
+        .map(|number| format!("  - {{id: r{number}, match: {{path: \"/r/{number}/{{x}}\", methods: [GET]}}, authenticate: none, answer: {{}}}}\n"))
+        .collect();
+    let text = format!("listen: [{{address: 127.0.0.1:8080}}]\nstate: {{directory: s}}\nroutes:\n{routes}");
+    let mut report = crate::config::report::Report::default();
+    let t = std::time::Instant::now();
+    let mut tree = crate::config::source::load_text(Path::new("x"), &text, &Environment::new(&environment), &mut report).unwrap();
+    eprintln!("parse {:?}", t.elapsed());
+    let t = std::time::Instant::now();
+    let broken = crate::config::structure::check(&mut tree.root, &s, &mut report);
+    eprintln!("structure {:?}", t.elapsed());
+    let t = std::time::Instant::now();
+    let _ = crate::config::check::check(&tree.root, &broken, &mut report);
+    eprintln!("check {:?}", t.elapsed());
+}

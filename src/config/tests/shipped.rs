@@ -1,0 +1,80 @@
+use serde_json::Value;
+
+use super::*;
+use crate::config::schema;
+
+fn read(path: &Path) -> Value {
+    serde_saphyr::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn configurations(folder: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn shipped_configurations_are_right() {
+    let files = configurations("conf");
+    assert!(files.len() >= 2);
+    for file in files {
+        if let Err(problems) = load(&file) {
+            panic!("{problems}");
+        }
+    }
+}
+
+#[test]
+fn an_editor_with_the_schema_accepts_shipped_configurations_and_refuses_broken_forms() {
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    for file in configurations("conf") {
+        assert!(validator.is_valid(&read(&file)), "{}", file.display());
+    }
+    for name in ["unknown-keys", "wrong-types", "enums", "alternatives", "missing-keys", "names"] {
+        let file = Path::new("tests/golden/config").join(name).with_extension("yaml");
+        assert!(!validator.is_valid(&read(&file)), "{name}");
+    }
+}
+
+#[test]
+fn the_demo_charges_unattended_reads_of_five_services() {
+    let config = load(Path::new("conf/demo.yaml")).unwrap();
+    let [route] = config.routes.as_slice() else { panic!("one route") };
+    let crate::config::model::Action::Compose(compose) = &route.action else { panic!("composed") };
+    assert_eq!(compose.parts.len(), 5);
+    assert_eq!(route.quotas[0].limit.get(), 4);
+    let admin = config.admin.unwrap();
+    assert_eq!(admin.token.as_ref().unwrap().reveal(), "correct-horse-battery-staple");
+}
+
+/// With UPDATE_DOCS=1 the page is written anew.
+#[test]
+fn the_reference_page_is_current() {
+    let page = crate::config::reference_markdown();
+    let file = "docs/configuration.md";
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::create_dir_all("docs").unwrap();
+        fs::write(file, &page).unwrap();
+    }
+    let committed = fs::read_to_string(file).unwrap_or_default();
+    assert!(committed == page, "{file} is out of date: UPDATE_DOCS=1 cargo test --lib reference_page");
+}
+
+#[test]
+fn every_key_of_the_schema_is_explained() {
+    fn walk(schema: &Value, path: &str) {
+        let Some(object) = schema.as_object() else { return };
+        if let Some(properties) = object.get("properties").and_then(Value::as_object) {
+            for (key, property) in properties {
+                assert!(property.get("description").is_some(), "{path}.{key} has no description");
+                walk(property, &format!("{path}.{key}"));
+            }
+        }
+        for (name, definition) in object.get("$defs").and_then(Value::as_object).into_iter().flatten() {
+            walk(definition, name);
+        }
+    }
+    walk(&schema(), "");
+}

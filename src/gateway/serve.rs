@@ -1,0 +1,198 @@
+//! From a checked configuration to a gateway that serves, and to its orderly end.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{RunArgs, Server};
+use tokio::runtime::Runtime;
+
+use super::control::Control;
+use super::proxy::Gateway;
+use super::reload::Reloader;
+use super::shared::{Parts, Shared};
+use super::signals::{self, Drain};
+use super::snapshot::{Snapshot, SnapshotError};
+use super::{early, keyfile};
+use crate::account::AccountHasher;
+use crate::auth::Keyrings;
+use crate::config::model::Config;
+use crate::journal::{Embedded, JournalError};
+use crate::listener::{EarlyAnswer, ListenerError, Ports, PortsHandle, Sockets};
+use crate::net::{NetError, Resolver};
+use crate::observe::{AccessLog, Metrics};
+use crate::quota::{QuotaError, Quotas};
+use crate::request::{Clock, Refusal, SystemClock};
+use crate::vault::{Vault, VaultError};
+
+/// How long a start waits for names and health checks before it serves without them.
+const FIRST_ROUND: Duration = Duration::from_secs(2);
+
+/// Why a gateway can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A file or directory can't be used.
+    #[error("{path}: {error}", path = path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the operating system says.
+        error: io::Error,
+    },
+    /// The operating system gave no thread.
+    #[error("no threads: {0}")]
+    Runtime(io::Error),
+    /// The journal can't be opened.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The ledger can't be read.
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
+    /// The account cache can't be opened.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The resolver can't be set up.
+    #[error(transparent)]
+    Resolver(#[from] NetError),
+    /// The configuration can't be put to work.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// A port can't be opened.
+    #[error(transparent)]
+    Listener(#[from] ListenerError),
+}
+
+/// A gateway with its state open and its ports bound, about to serve.
+pub struct Started {
+    runtime: Runtime,
+    shared: Arc<Shared>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    reloader: Arc<Reloader>,
+    ports: Ports<pingora_proxy::HttpProxy<Gateway>>,
+    server: Server,
+    path: PathBuf,
+}
+
+/// Opens state and ports for the configuration that was read from `path`.
+///
+/// # Errors
+/// See [`ServeError`]; nothing serves then.
+pub fn start(path: &Path, config: Config) -> Result<Started, ServeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("background")
+        .enable_all()
+        .build()
+        .map_err(ServeError::Runtime)?;
+    let config = Arc::new(config);
+    let shared = Arc::new(runtime.block_on(open_state(&config, &runtime))?);
+    let snapshot = runtime.block_on(async {
+        let snapshot = Snapshot::build(config.clone(), &shared, None)?;
+        snapshot.clusters.start(FIRST_ROUND).await;
+        Ok::<_, ServeError>(Arc::new(ArcSwap::from_pointee(snapshot)))
+    })?;
+    let server = Server::new_with_opt_and_conf(None, server_conf());
+    let (ports, handle) = bind(&config, &shared, &snapshot, &server.configuration)?;
+    let reloader =
+        Arc::new(Reloader::new(path.to_owned(), shared.clone(), snapshot.clone(), handle));
+    Ok(Started { runtime, shared, snapshot, reloader, ports, server, path: path.to_owned() })
+}
+
+async fn open_state(config: &Config, runtime: &Runtime) -> Result<Shared, ServeError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let metrics = Arc::new(Metrics::default());
+    let directory = &config.state.directory;
+    let file = |path: &Path, error| ServeError::File { path: path.to_owned(), error };
+    std::fs::create_dir_all(directory).map_err(|error| file(directory, error))?;
+    let journal = directory.join("journal");
+    let journal = Arc::new(Embedded::open(&journal, config.state.partitions, metrics.clone())?);
+    let secret = match &config.state.account_key {
+        Some(key) => key.reveal().as_bytes().to_vec(),
+        None => {
+            let path = directory.join("account.key");
+            keyfile::kept(&path).map_err(|error| file(&path, error))?
+        }
+    };
+    let log = &config.observe.access_log;
+    let access_log = AccessLog::open(log, metrics.clone())
+        .map_err(|error| file(&PathBuf::from(format!("{log:?}")), error))?;
+    let quotas = Quotas::open(journal, clock.clone(), metrics.clone(), "embedded").await?;
+    Ok(Shared::new(Parts {
+        access_log,
+        keyrings: Keyrings::new(runtime.handle().clone(), clock.clone(), metrics.clone()),
+        accounts: AccountHasher::new(&secret),
+        quotas,
+        vault: Vault::open(directory, &config.cache, clock.clone(), metrics.clone())?,
+        resolver: Arc::new(Resolver::from_system()?),
+        clock,
+        metrics,
+    }))
+}
+
+fn server_conf() -> ServerConf {
+    ServerConf {
+        // A container's share of the machine counts, not the machine's cores.
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        // Our own signal watch waits for requests in progress; Pingora would sleep this out.
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(1),
+        max_retries: usize::from(u8::MAX),
+        ..ServerConf::default()
+    }
+}
+
+fn bind(
+    config: &Config,
+    shared: &Arc<Shared>,
+    snapshot: &Arc<ArcSwap<Snapshot>>,
+    conf: &Arc<ServerConf>,
+) -> Result<(Ports<pingora_proxy::HttpProxy<Gateway>>, PortsHandle), ServeError> {
+    let gateway = Gateway::new(shared.clone(), snapshot.clone());
+    let app = Arc::new(pingora_proxy::http_proxy(conf, gateway));
+    let listeners = config.listeners.iter().map(|one| (one.clone(), app.clone())).collect();
+    let answers: Arc<dyn EarlyAnswer> = Arc::new(Pen(shared.clone()));
+    Ok(Ports::bind(listeners, Sockets::Open, &shared.metrics, &answers)?)
+}
+
+/// Lends the listener the gateway's pen.
+struct Pen(Arc<Shared>);
+
+impl EarlyAnswer for Pen {
+    fn answer(&self, refusal: &Refusal, address: IpAddr) -> Bytes {
+        early::answer(&self.0, refusal, address)
+    }
+}
+
+impl Started {
+    /// The operators' hand on it.
+    pub fn control(&self) -> Control {
+        Control::new(self.shared.clone(), self.snapshot.clone(), self.reloader.clone())
+    }
+
+    /// Where background work runs.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Serves until a signal ends it: SIGTERM lets requests in progress finish, SIGHUP loads the
+    /// configuration again, and so does a changed file.
+    pub fn serve(self) {
+        let Self { runtime, shared, snapshot, reloader, ports, mut server, path } = self;
+        runtime.spawn(signals::reload_on_hangup(reloader.clone(), shared.clone()));
+        runtime.spawn(signals::reload_on_change(reloader, snapshot.clone(), path));
+        server.bootstrap();
+        server.add_service(ports);
+        let shutdown_signal = Box::new(Drain::new(shared.clone(), snapshot));
+        server.run(RunArgs { shutdown_signal });
+        runtime.block_on(shared.quotas.close());
+        shared.vault.close();
+        shared.access_log.flush();
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        tracing::info!("stopped");
+    }
+}

@@ -1,0 +1,102 @@
+//! What makes a running gateway load its configuration again, or end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep};
+
+use super::reload::Reloader;
+use super::shared::Shared;
+use super::snapshot::Snapshot;
+use crate::config::Watcher;
+
+/// SIGHUP: the configuration again, and the access log's file again (logrotate).
+pub(super) async fn reload_on_hangup(reloader: Arc<Reloader>, shared: Arc<Shared>) {
+    let Some(mut hangup) = listen(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        shared.access_log.reopen();
+        // Refusals are logged, counted and shown by the reloader.
+        let _ = reloader.reload().await;
+    }
+}
+
+/// A changed file: the configuration again. The files to watch may be others afterwards.
+pub(super) async fn reload_on_change(
+    reloader: Arc<Reloader>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    path: PathBuf,
+) {
+    loop {
+        let (changed, mut wait) = tokio::sync::mpsc::channel(1);
+        let mut files = snapshot.load().config.files.clone();
+        files.push(path.clone());
+        let watched = Watcher::start(files, move || {
+            // One change that waits stands for all.
+            let _ = changed.try_send(());
+        });
+        let _watcher = match watched {
+            Ok(watcher) => watcher,
+            Err(error) => {
+                tracing::warn!(%error, "files are not watched; SIGHUP and the admin port reload");
+                return;
+            }
+        };
+        let before = snapshot.load().config.revision.clone();
+        while snapshot.load().config.revision == before {
+            if wait.recv().await.is_none() {
+                return;
+            }
+            let _ = reloader.reload().await;
+        }
+    }
+}
+
+fn listen(kind: SignalKind) -> Option<Signal> {
+    signal(kind).inspect_err(|error| tracing::error!(%error, "a signal can't be watched")).ok()
+}
+
+/// Ends the process in order: readiness fails, the load balancer gets time to see it, requests in
+/// progress get time to finish, and an idle gateway ends at once.
+pub(super) struct Drain {
+    shared: Arc<Shared>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+}
+
+impl Drain {
+    pub fn new(shared: Arc<Shared>, snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
+        Self { shared, snapshot }
+    }
+
+    async fn until_idle(&self, within: Duration) {
+        let end = Instant::now() + within;
+        while self.shared.metrics.in_progress() > 0 && Instant::now() < end {
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Drain {
+    async fn recv(&self) -> ShutdownSignal {
+        let (Some(mut terminate), Some(mut interrupt)) =
+            (listen(SignalKind::terminate()), listen(SignalKind::interrupt()))
+        else {
+            return std::future::pending().await;
+        };
+        let wait = tokio::select! {
+            _ = terminate.recv() => self.snapshot.load().config.observe.drain_wait,
+            // A person at the keyboard waits for no load balancer.
+            _ = interrupt.recv() => Duration::ZERO,
+        };
+        tracing::info!("stopping: readiness fails, requests in progress may finish");
+        self.shared.start_draining();
+        sleep(wait).await;
+        self.until_idle(self.snapshot.load().config.observe.drain_timeout).await;
+        ShutdownSignal::GracefulTerminate
+    }
+}

@@ -1,0 +1,94 @@
+//! How operators see the parts of a running gateway: JSON with times in RFC 3339. No account
+//! number and no secret is in it.
+
+use serde_json::{Value, json};
+
+use crate::auth::ProviderView;
+use crate::config::model::{Action, Route, Visibility};
+use crate::quota::BucketView;
+use crate::vault::{EntryView, Tier, VaultStats};
+
+pub(super) fn route(route: &Route) -> Value {
+    let target = match &route.action {
+        Action::Proxy { cluster, .. } => json!({ "cluster": cluster.name }),
+        Action::Compose(plan) => {
+            let parts: Vec<&str> = plan.parts.iter().map(|part| &*part.name).collect();
+            json!({ "compose": parts })
+        }
+        Action::Redirect { status, .. } => json!({ "redirect": status.as_u16() }),
+        Action::Answer { status, .. } => json!({ "answer": status.as_u16() }),
+    };
+    let methods: Vec<&str> = route.matches.methods.iter().map(http::Method::as_str).collect();
+    let providers: Vec<&str> = route.authenticate.iter().map(|provider| &*provider.name).collect();
+    let quotas: Vec<&str> = route.quotas.iter().map(|rule| &*rule.name).collect();
+    json!({
+        "id": route.id.as_str(),
+        "path": route.matches.path.source,
+        "methods": methods,
+        "authenticate": providers,
+        "quotas": quotas,
+        "cached": route.cache.is_some(),
+        "target": target,
+    })
+}
+
+/// An identity provider with its keys.
+pub(super) fn provider(view: &ProviderView) -> Value {
+    let keys: Vec<Value> = view
+        .keys
+        .iter()
+        .map(|key| json!({ "id": key.id, "algorithms": key.algorithms }))
+        .collect();
+    json!({
+        "provider": view.provider,
+        "keys": keys,
+        "fetched": view.fetched.map(|at| at.rfc3339()),
+        "next": view.next.rfc3339(),
+        "last_error": view.last_error,
+    })
+}
+
+/// What an account has used of a rule.
+pub(super) fn bucket(view: &BucketView) -> Value {
+    json!({
+        "rule": view.rule,
+        "dimensions": view.dimensions,
+        "used": view.used,
+        "limit": view.limit,
+        "resets_at": view.resets.rfc3339(),
+    })
+}
+
+/// An answer in the vault.
+pub(super) fn entry(view: &EntryView) -> Value {
+    json!({
+        "route": view.route.as_str(),
+        "stored_at": view.stored_at.rfc3339(),
+        "fresh_until": view.fresh_until.rfc3339(),
+        "bytes": view.bytes,
+        "visible_to": match view.visible_to {
+            Visibility::Client => "client",
+            Visibility::Subject => "subject",
+            Visibility::Everyone => "everyone",
+        },
+        "kept": match view.tier {
+            Tier::Memory => "memory",
+            Tier::Disk => "disk",
+            Tier::Both => "memory and disk",
+        },
+    })
+}
+
+/// Size and troubles of the vault.
+pub(super) fn vault(stats: &VaultStats) -> Value {
+    json!({
+        "memory_bytes": stats.memory_bytes,
+        "memory_entries": stats.memory_entries,
+        "disk_bytes": stats.disk_bytes,
+        "disk_entries": stats.disk_entries,
+        "queued": stats.queued,
+        "not_written": stats.not_written,
+        "faults": stats.faults,
+        "disk_available": stats.disk_available,
+    })
+}

@@ -1,0 +1,231 @@
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::charge::Charge;
+use super::owner::{Answer, Bounds, Event, Out, Role};
+use super::partition::Partition;
+use super::reserve::limit_state;
+use super::view::{BucketView, PartitionView};
+use crate::account::AccountKey;
+use crate::config::model::QuotaRule;
+use crate::journal::{Bucket, Journal, JournalError};
+use crate::observe::Metrics;
+use crate::request::{Clock, LimitState};
+
+/// Counts in memory at most, over all partitions: one for each bucket, period and epoch, of 64 to
+/// 140 bytes. With more, a rule's `unavailable` decides.
+const MOST_ENTRIES: usize = 16_000_000;
+/// How long after its end a period is closed for good: clocks may differ by this much without
+/// anyone being refused for it.
+const GRACE: Duration = Duration::from_secs(300);
+/// Between looks at whether all is written, at an orderly end.
+const DRAIN_STEP: Duration = Duration::from_millis(5);
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For the journal, before a rule's `unavailable` decides.
+    pub answer: Duration,
+    /// For something to be read back, before a gateway holds itself for no owner.
+    pub silence: Duration,
+    /// Between removals of ended periods.
+    pub sweep: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            answer: Duration::from_secs(2),
+            silence: Duration::from_secs(5),
+            sweep: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Why quotas can't be kept, or an operator's call can't be done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QuotaError {
+    /// The journal failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A partition could not be taken.
+    #[error("quota partition {partition} could not be taken")]
+    NotOwned {
+        /// The partition.
+        partition: u32,
+    },
+    /// The journal did not confirm in time.
+    #[error("the quota journal did not confirm in time; what was asked may or may not be done")]
+    NotConfirmed,
+}
+
+/// All quotas of this gateway.
+pub struct Quotas {
+    pub(super) partitions: Vec<Arc<Partition>>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) patience: Patience,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Quotas {
+    /// Reads the whole journal and takes all its partitions. `name` tells this gateway from
+    /// others.
+    ///
+    /// # Errors
+    /// If a partition can't be read or taken.
+    pub async fn open(
+        journal: Arc<dyn Journal>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        name: &str,
+    ) -> Result<Arc<Self>, QuotaError> {
+        Self::open_with(journal, clock, metrics, name, Patience::default()).await
+    }
+
+    /// [`Quotas::open`] with other waits.
+    pub async fn open_with(
+        journal: Arc<dyn Journal>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        name: &str,
+        patience: Patience,
+    ) -> Result<Arc<Self>, QuotaError> {
+        let name: Arc<str> = name.into();
+        let count = journal.partitions();
+        let entries = MOST_ENTRIES / count.max(1) as usize;
+        let bounds = Bounds { silence: patience.silence, entries };
+        let partitions: Vec<_> = (0..count)
+            .map(|number| Partition::new(number, &name, bounds, &journal, &clock))
+            .collect();
+        let roles: Vec<_> = partitions.iter().map(|partition| partition.role()).collect();
+        let mut tasks: Vec<_> = partitions
+            .iter()
+            .map(|partition| tokio::spawn(Arc::clone(partition).follow()))
+            .collect();
+        tasks.push(tokio::spawn(sweep_for_ever(partitions.clone(), patience.sweep)));
+        // From here on dropping it ends the tasks.
+        let quotas = Arc::new(Self { partitions, metrics, patience, tasks: Mutex::new(tasks) });
+        for (partition, mut role) in quotas.partitions.iter().zip(roles) {
+            let settled = role.wait_for(|role| match role {
+                Role::Owning { .. } => true,
+                Role::Out(Out::Idle) | Role::Claiming { .. } => false,
+                Role::Out(_) => true,
+            });
+            let owning = settled.await.is_ok_and(|role| matches!(*role, Role::Owning { .. }));
+            if !owning {
+                let unknown = QuotaError::NotOwned { partition: partition.number };
+                return Err(partition.error().map_or(unknown, QuotaError::Journal));
+            }
+        }
+        Ok(quotas)
+    }
+
+    /// The partition of an account; `None` only if there are none.
+    pub(super) fn partition_of(&self, account: &AccountKey) -> Option<&Arc<Partition>> {
+        let count = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
+        self.partitions.get(account.partition(count) as usize)
+    }
+
+    /// Where a charge would find its bucket, without charging: for `explain`.
+    pub fn peek(&self, charge: &Charge) -> LimitState {
+        let standing = self.partition_of(&charge.account()).map(|partition| {
+            let now = partition.wall();
+            (partition.owner().standing(charge.bucket(), charge.terms(), now), now)
+        });
+        let (standing, now) = standing.unwrap_or_default();
+        limit_state(charge.rule(), standing, now)
+    }
+
+    /// All buckets of an account that count now. `rules` are those of the configuration; of a
+    /// bucket whose rule is no longer there, the limit is unknown.
+    pub fn account(&self, account: &AccountKey, rules: &[Arc<QuotaRule>]) -> Vec<BucketView> {
+        let Some(partition) = self.partition_of(account) else { return Vec::new() };
+        let now = partition.wall();
+        let owner = partition.owner();
+        let found = owner.ledger().account(account.as_bytes());
+        let horizon = now.max(owner.ledger().horizon());
+        found
+            .into_iter()
+            .filter_map(|(label, counted)| BucketView::of(&label, counted, rules, horizon))
+            .collect()
+    }
+
+    /// Sets all counts of an account to zero, durably; says of how many buckets.
+    ///
+    /// # Errors
+    /// If the journal doesn't confirm it in time.
+    pub async fn reset(&self, account: &AccountKey) -> Result<usize, QuotaError> {
+        let Some(partition) = self.partition_of(account) else { return Ok(0) };
+        let buckets: Vec<Bucket> = partition.owner().buckets(account.as_bytes());
+        let deadline = Instant::now() + self.patience.answer;
+        let pending: Vec<_> =
+            buckets.into_iter().map(|bucket| partition.reset(bucket)).collect();
+        let count = pending.len();
+        for mut pending in pending {
+            match pending.answer(deadline).await {
+                Some(Answer::Reset) => {}
+                Some(Answer::Unavailable(_)) | None => return Err(QuotaError::NotConfirmed),
+                // The answers to an ask.
+                Some(Answer::Admitted(..) | Answer::Exceeded(_)) => {}
+            }
+        }
+        Ok(count)
+    }
+
+    /// Each partition's state.
+    pub fn partitions(&self) -> Vec<PartitionView> {
+        self.partitions.iter().map(|partition| PartitionView::of(partition)).collect()
+    }
+
+    /// Closes periods that ended a while ago and removes them from memory and journal; also done
+    /// from time to time without being asked.
+    pub fn sweep(&self) {
+        self.partitions.iter().for_each(sweep);
+    }
+
+    /// Waits until all that was counted is written, at most as long as for an answer.
+    pub async fn drain(&self) {
+        let deadline = Instant::now() + self.patience.answer;
+        let busy = |partition: &Arc<Partition>| !partition.owner().is_idle();
+        while self.partitions.iter().any(busy) && Instant::now() < deadline {
+            tokio::time::sleep(DRAIN_STEP).await;
+        }
+    }
+
+    /// [`Quotas::drain`], then the end: nothing is admitted any more.
+    pub async fn close(&self) {
+        self.drain().await;
+        for task in self.take_tasks() {
+            task.abort();
+            // It was aborted: that is the error.
+            let _ = task.await;
+        }
+        self.partitions.iter().for_each(|partition| partition.step([Event::Halt]));
+    }
+
+    fn take_tasks(&self) -> Vec<JoinHandle<()>> {
+        std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Quotas {
+    fn drop(&mut self) {
+        self.take_tasks().iter().for_each(JoinHandle::abort);
+    }
+}
+
+fn sweep(partition: &Arc<Partition>) {
+    partition.step([Event::Sweep(partition.wall().minus(GRACE))]);
+}
+
+async fn sweep_for_ever(partitions: Vec<Arc<Partition>>, every: Duration) {
+    let mut times = tokio::time::interval(every);
+    times.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        times.tick().await;
+        partitions.iter().for_each(sweep);
+    }
+}

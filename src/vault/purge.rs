@@ -1,0 +1,69 @@
+use pingora_cache::CacheKey;
+
+use super::change::Scope;
+use super::key::{Place, Ticket};
+use super::{Vault, VaultError};
+use crate::account::AccountKey;
+use crate::observe::VaultOperation;
+use crate::request::RouteId;
+
+/// What a purge did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PurgeReport {
+    /// Answers removed; one that stood in memory and on disk counts once. (When everything is
+    /// purged, one that was refreshed may count twice.)
+    pub entries: u64,
+}
+
+/// A purge counts for everything that was asked for before it: kept answers, and those that are
+/// on their way from the backend and may show what was before the change. When it returns, it is
+/// on disk: no crash brings an answer back. It returns [`VaultError::Unavailable`] when the disk
+/// fails; the answers are gone from memory then, and from the disk as soon as it works again, but
+/// a crash before that could bring them back.
+impl Vault {
+    /// Removes all answers about an account: what its owner changed, or what an unsafe method
+    /// (RFC 9111 section 4.4) may have changed.
+    pub async fn purge_account(&self, account: &AccountKey) -> Result<PurgeReport, VaultError> {
+        self.purge(Scope::Account(*account.as_bytes())).await
+    }
+
+    /// Removes all answers of a route.
+    pub async fn purge_route(&self, route: &RouteId) -> Result<PurgeReport, VaultError> {
+        self.purge(Scope::Route(route.clone())).await
+    }
+
+    /// Removes the answer under a key that [`super::cache_key`] made.
+    pub async fn purge_entry(&self, key: &CacheKey) -> Result<PurgeReport, VaultError> {
+        let Some(ticket) = Ticket::of(key) else { return Ok(PurgeReport { entries: 0 }) };
+        self.purge(Scope::Entry(Place::of(key, &ticket.name))).await
+    }
+
+    /// Removes everything.
+    pub async fn purge_all(&self) -> Result<PurgeReport, VaultError> {
+        self.purge(Scope::All).await
+    }
+
+    pub(super) async fn purge(&self, scope: Scope) -> Result<PurgeReport, VaultError> {
+        self.turn(&scope);
+        let in_memory = self.memory.remove(&scope);
+        let only_there = in_memory.iter().filter(|entry| !entry.is_on_disk()).count() as u64;
+        let on_disk = self.disk.remove(scope.clone()).await;
+        // Again: a lookup between the first turn and the removal may have read the old answer
+        // from disk under the new epoch.
+        self.turn(&scope);
+        let entries = only_there + on_disk?;
+        (0..entries).for_each(|_| self.count(VaultOperation::Purged));
+        Ok(PurgeReport { entries })
+    }
+
+    fn turn(&self, scope: &Scope) {
+        match scope {
+            Scope::Entry(Place { account, .. }) | Scope::Account(account) => {
+                let account = AccountKey::from_bytes(*account);
+                self.epochs.turn_account(Some(&account));
+            }
+            Scope::Route(route) => self.epochs.turn_route(route),
+            Scope::All => self.epochs.turn_all(),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+use std::collections::BTreeMap;
+
+use fjall::Guard;
+
+use super::Table;
+use crate::vault::change::{Scope, TableError};
+use crate::vault::key::Place;
+use crate::vault::layout::{ANSWER, ROUTE, answer_key, place_of, prefix, route_tag, routed_place};
+use crate::vault::shelf::{Note, Shelf};
+
+/// Removals written together; a purge of millions must not be one write.
+const REMOVALS_TOGETHER: usize = 1000;
+
+impl Table {
+    pub(super) fn remove(
+        &self,
+        written: &mut BTreeMap<u64, Note>,
+        scope: &Scope,
+        disk: u64,
+    ) -> Result<u64, TableError> {
+        match scope {
+            Scope::All => self.remove_all(written, disk),
+            Scope::Entry(place) => self.remove_found(written, |shelf| {
+                let key = answer_key(place);
+                let there = shelf.answers.contains_key(key)?;
+                Ok(Box::new(there.then_some(Ok(*place)).into_iter()))
+            }),
+            Scope::Account(account) => self.remove_found(written, |shelf| {
+                let found = shelf.answers.prefix(prefix(ANSWER, account)).map(Guard::key);
+                Ok(Box::new(found.filter_map(|key| key.map(|key| place_of(&key)).transpose())))
+            }),
+            Scope::Route(route) => self.remove_found(written, |shelf| {
+                let found = shelf.answers.prefix(prefix(ROUTE, &route_tag(route))).map(Guard::key);
+                Ok(Box::new(found.filter_map(|key| key.map(|key| routed_place(&key)).transpose())))
+            }),
+        }
+    }
+
+    /// Removes, on every shelf, what `find` finds there. Returns how many places were emptied.
+    fn remove_found(
+        &self,
+        written: &mut BTreeMap<u64, Note>,
+        find: impl Fn(&Shelf) -> Found,
+    ) -> Result<u64, TableError> {
+        let shelves = self.shelves.load_full();
+        let mut removed = 0;
+        // From the oldest: a place counts on the newest shelf that has it.
+        for (at, shelf) in shelves.iter().enumerate() {
+            let mut note = written.get(&shelf.number).copied().unwrap_or_default();
+            let mut batch = self.database.batch();
+            for place in find(shelf)? {
+                let key = answer_key(&place?);
+                if !shelf.answers.contains_key(key)? {
+                    continue;
+                }
+                let newer = shelves.iter().skip(at + 1);
+                if !any(newer.map(|shelf| shelf.answers.contains_key(key)))? {
+                    removed += 1;
+                }
+                batch.remove(&shelf.answers, key);
+                note.entries = note.entries.saturating_sub(1);
+                if batch.len() >= REMOVALS_TOGETHER {
+                    let full = std::mem::replace(&mut batch, self.database.batch());
+                    self.commit(full, shelf.number, note, written)?;
+                }
+            }
+            if !batch.is_empty() {
+                self.commit(batch, shelf.number, note, written)?;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn remove_all(&self, written: &mut BTreeMap<u64, Note>, disk: u64) -> Result<u64, TableError> {
+        let old: Vec<u64> = written.keys().copied().collect();
+        self.add_shelf(written, disk)?;
+        let mut removed = 0;
+        for number in old {
+            removed += self.remove_shelf(written, number)?;
+        }
+        Ok(removed)
+    }
+}
+
+type Found = Result<Box<dyn Iterator<Item = fjall::Result<Place>>>, TableError>;
+
+fn any(found: impl Iterator<Item = fjall::Result<bool>>) -> Result<bool, TableError> {
+    for there in found {
+        if there? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

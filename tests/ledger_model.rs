@@ -1,0 +1,529 @@
+//! Every schedule of a small fleet is tried, on the product's own ledger and owner state machine:
+//! two gateways that both claim one partition, appends that are late, lost or reported lost,
+//! crashes, compaction, records written twice. The invariants are those of the design's section on
+//! account state. Each rule of ownership is also taken away in turn, by handing the state machine
+//! its records in the way that it would see them without that rule; the checker must then find a
+//! schedule that admits one too many, or it proves nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stateright::{Checker, Model, Property};
+use tollgate::journal::{Bucket, Label, Offset, Period, Record, Use};
+use tollgate::quota::{
+    Answer, Ask, Bounds, Effect, Event, Frame, Held, Ledger, Now, Owner, Role, Terms, Waiter,
+    Wants, Why,
+};
+use tollgate::request::UnixMillis;
+
+const SILENCE: Duration = Duration::from_secs(1);
+const PERIOD: u64 = 10;
+
+/// Which rule holds, or which one is taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rules {
+    All,
+    /// A gateway acts on its claim when the journal confirms it, without reading up to it.
+    ClaimWithoutReading,
+    /// A use is admitted when the journal confirms it, not when it is read back.
+    AdmitOnConfirmation,
+    /// Uses written under an epoch that a newer claim had ended are not counted.
+    IgnoreVoid,
+}
+
+/// How much may happen.
+#[derive(Clone, Debug)]
+struct Fleet {
+    rules: Rules,
+    limit: u64,
+    /// Unconfirmed uses that a fast rule allows; `None` for a strict one.
+    fast: Option<u64>,
+    asks: u8,
+    /// Asks of one gateway that may wait at once.
+    waiting: usize,
+    claims: u8,
+    crashes: u8,
+    unsure: u8,
+    losses: u8,
+    refunds: u8,
+    repeats: u8,
+    clock_steps: u8,
+    sweeps: u8,
+    resets: u8,
+    compaction: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Client(u8);
+
+impl Waiter for Client {
+    fn wants(&self) -> Wants {
+        Wants::Answer
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct World {
+    log: Vec<Entry>,
+    /// Sent and neither written nor lost.
+    transit: Vec<(usize, Record)>,
+    gateways: Vec<Gateway>,
+    left: Left,
+    /// Strict uses admitted, by period and round, less those given back.
+    kept: BTreeMap<(Period, u32), u64>,
+    admitted: u64,
+    refunded: u64,
+    /// Asks answered so that nothing can have been written for them.
+    refused: u64,
+    asked: u64,
+    /// Crashes and lost ownerships so far: for each, a fast rule may admit its bound too many.
+    broken: u64,
+    latest: UnixMillis,
+    wrong: Option<&'static str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Entry {
+    record: Record,
+    compacted: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Gateway {
+    owner: Owner<Client>,
+    position: usize,
+    wall: UnixMillis,
+    waiting: usize,
+    held: Vec<Held>,
+    /// An independent fold of what it has read: by epoch, admitted and refunded.
+    seen: BTreeMap<(Period, u32, Offset), (u64, u64)>,
+    /// Written, and not confirmed to it yet.
+    unconfirmed: Vec<(Offset, Record)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Left {
+    asks: u8,
+    claims: u8,
+    crashes: u8,
+    unsure: u8,
+    losses: u8,
+    refunds: u8,
+    repeats: u8,
+    clock_steps: u8,
+    sweeps: u8,
+    resets: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Claim(usize),
+    Ask(usize),
+    Refund(usize),
+    Reset(usize),
+    Read(usize),
+    /// The record in transit is written.
+    Write(usize),
+    /// It is written, and stays in transit to be written again.
+    WriteTwice(usize),
+    /// It is lost.
+    Lose(usize),
+    /// Its sender is told that it may be lost. It stays in transit.
+    TellUnsure(usize),
+    /// A sender learns that its oldest written record is, or is told that it may be lost.
+    Confirm(usize),
+    LoseConfirmation(usize),
+    Crash(usize),
+    FallSilent(usize),
+    Compact(usize),
+    StepClock(usize),
+    Sweep(usize),
+}
+
+fn bucket() -> Bucket {
+    Bucket {
+        account: [1; 16],
+        label: Arc::new(Label { rule: "r".into(), dimensions: "".into() }),
+    }
+}
+
+fn owner() -> Owner<Client> {
+    Owner::new("gw".into(), Bounds { silence: SILENCE, entries: 1000 })
+}
+
+fn gateway() -> Gateway {
+    Gateway {
+        owner: owner(),
+        position: 0,
+        wall: UnixMillis(PERIOD / 2),
+        waiting: 0,
+        held: Vec::new(),
+        seen: BTreeMap::new(),
+        unconfirmed: Vec::new(),
+    }
+}
+
+impl Fleet {
+    fn strict() -> Self {
+        Self {
+            rules: Rules::All,
+            limit: 1,
+            fast: None,
+            asks: 2,
+            waiting: 2,
+            claims: 3,
+            crashes: 0,
+            unsure: 0,
+            losses: 0,
+            refunds: 0,
+            repeats: 0,
+            clock_steps: 0,
+            sweeps: 0,
+            resets: 0,
+            compaction: false,
+        }
+    }
+
+    fn terms(&self) -> Terms {
+        let frame = Frame::Fixed { length: PERIOD, offset: 0 };
+        Terms { frame, limit: self.limit, unconfirmed: self.fast }
+    }
+
+    /// Tries every schedule; gives the schedule that breaks an invariant, if there is one.
+    fn check(self) -> Option<String> {
+        let checker = self.checker().threads(2).spawn_dfs().join();
+        eprintln!("{} states", checker.unique_state_count());
+        let found = checker.discoveries();
+        assert!(checker.is_done() || !found.is_empty(), "not all schedules were tried");
+        found.into_iter().next().map(|(name, path)| {
+            let wrong = path.last_state().wrong.unwrap_or(name);
+            format!("{wrong}: {:?}", path.into_actions())
+        })
+    }
+}
+
+impl World {
+    fn step(&mut self, fleet: &Fleet, who: usize, event: Event<Client>, steady: Duration) {
+        let gateway = &mut self.gateways[who];
+        let owned = matches!(gateway.owner.role(), Role::Owning { .. });
+        let read = match &event {
+            Event::Read(offset, record) => Some((*offset, record.clone())),
+            _ => None,
+        };
+        let effects = gateway.owner.step(event, Now { wall: gateway.wall, steady });
+        if owned && !matches!(gateway.owner.role(), Role::Owning { .. }) {
+            self.broken += 1;
+        }
+        for effect in effects {
+            match effect {
+                Effect::Append(record) => self.transit.push((who, record)),
+                Effect::Answer(_, answer) => self.answered(fleet, who, answer, read.as_ref()),
+            }
+        }
+    }
+
+    fn answered(
+        &mut self,
+        fleet: &Fleet,
+        who: usize,
+        answer: Answer,
+        read: Option<&(Offset, Record)>,
+    ) {
+        let gateway = &mut self.gateways[who];
+        gateway.waiting = gateway.waiting.saturating_sub(1);
+        match answer {
+            Answer::Admitted(held, _) => {
+                self.admitted += 1;
+                *self.kept.entry((held.period, held.round)).or_default() += 1;
+                gateway.held.push(held.clone());
+                if let Some((offset, Record::Use(used))) = read {
+                    self.admitted_at(*offset, used, &held);
+                }
+            }
+            Answer::Exceeded(standing) => {
+                self.refused += 1;
+                if gateway.shown(fleet) < fleet.limit
+                    || standing.offset + 1 != gateway.position as Offset
+                {
+                    self.wrong = Some("I2: refused without a fold that has reached the limit");
+                }
+            }
+            Answer::Unavailable(Why::Unsure) => {}
+            Answer::Unavailable(Why::NotOwner | Why::NotWritten | Why::Full) => self.refused += 1,
+            Answer::Reset => {}
+        }
+    }
+
+    fn admitted_at(&mut self, offset: Offset, used: &Use, held: &Held) {
+        let before = &self.log[..offset as usize];
+        let newest = before.iter().rposition(|entry| matches!(entry.record, Record::Claim(_)));
+        if newest.map(|epoch| epoch as Offset) != Some(used.epoch) {
+            self.wrong = Some("I5: an epoch admitted after a newer claim");
+        }
+        if held.period.start < self.latest {
+            self.wrong = Some("I8: a period went back");
+        }
+        self.latest = self.latest.max(held.period.start);
+    }
+
+    /// All that was ever written.
+    fn fold(&self, keep: impl Fn(&Entry) -> bool) -> Ledger {
+        let mut ledger = Ledger::default();
+        for (entry, offset) in self.log.iter().zip(0..) {
+            if keep(entry) {
+                ledger.apply(offset, &entry.record);
+            }
+        }
+        ledger
+    }
+
+    fn judge(&mut self, fleet: &Fleet) {
+        let most = fleet.limit + fleet.fast.unwrap_or(0) * self.broken;
+        if self.kept.values().any(|kept| *kept > most) {
+            self.wrong = Some("I1, I4: one too many was admitted");
+        }
+        let all = self.fold(|_| true).uses();
+        let total = |part: fn(&Use) -> u64| all.iter().map(part).sum::<u64>();
+        let (written, given_back) = (total(|used| used.admitted), total(|used| used.refunded));
+        // Sweeps and resets remove counts from the fold, and fast uses may be counted twice.
+        if fleet.sweeps == 0 && fleet.resets == 0 && fleet.fast.is_none() {
+            if written < self.admitted {
+                self.wrong = Some("I3: an admitted use is not in the log");
+            }
+            if written > self.asked - self.refused {
+                self.wrong = Some("I3: more uses in the log than were asked for");
+            }
+        }
+        if given_back > self.refunded {
+            self.wrong = Some("I6: a use was given back twice");
+        }
+        if fleet.rules == Rules::All {
+            let kept = self.fold(|entry| !entry.compacted).uses();
+            let healed = self.gateways.iter().filter(|gateway| gateway.position == self.log.len());
+            if kept != all || healed.into_iter().any(|gateway| gateway.owner.ledger().uses() != all)
+            {
+                self.wrong = Some("I7: a replica differs from the fold");
+            }
+        }
+    }
+
+    fn write(&mut self, fleet: &Fleet, who: usize, record: Record) {
+        let offset = self.log.len() as Offset;
+        self.log.push(Entry { record: record.clone(), compacted: false });
+        let at_once = match (&record, fleet.rules) {
+            (Record::Claim(_), Rules::ClaimWithoutReading) => true,
+            (Record::Use(_), Rules::AdmitOnConfirmation) => true,
+            _ => false,
+        };
+        if at_once {
+            self.step(fleet, who, Event::Read(offset, record), Duration::ZERO);
+        } else {
+            self.gateways[who].unconfirmed.push((offset, record));
+        }
+    }
+
+    fn read(&mut self, fleet: &Fleet, who: usize) {
+        let position = self.gateways[who].position;
+        let Entry { record, compacted } = self.log[position].clone();
+        self.gateways[who].position += 1;
+        let newest =
+            self.log[..position].iter().rposition(|entry| matches!(entry.record, Record::Claim(_)));
+        let void = matches!(&record, Record::Use(used) if Some(used.epoch as usize) != newest);
+        if compacted || (void && fleet.rules == Rules::IgnoreVoid) {
+            return;
+        }
+        if let Record::Use(used) = &record {
+            let seen = &mut self.gateways[who].seen;
+            let (admitted, refunded) =
+                seen.entry((used.period, used.round, used.epoch)).or_default();
+            *admitted = used.admitted.max(*admitted);
+            *refunded = used.refunded.max(*refunded);
+        }
+        self.step(fleet, who, Event::Read(position as Offset, record), Duration::ZERO);
+    }
+
+    fn crash(&mut self, who: usize) {
+        let wall = self.gateways[who].wall;
+        self.gateways[who] = Gateway { wall, ..gateway() };
+        self.broken += 1;
+    }
+
+    /// Whether a later record has its key.
+    fn is_replaced(&self, at: usize) -> bool {
+        let key = self.log[at].record.key();
+        self.log[at + 1..].iter().any(|entry| entry.record.key() == key)
+    }
+}
+
+impl Gateway {
+    /// The most that counts in one period of the latest round, by the independent fold.
+    fn shown(&self, _fleet: &Fleet) -> u64 {
+        let round = self.seen.keys().map(|(_, round, _)| *round).max().unwrap_or(0);
+        let mut periods: BTreeMap<Period, (u64, u64)> = BTreeMap::new();
+        for ((period, of, _), (admitted, refunded)) in &self.seen {
+            if *of == round {
+                let sum = periods.entry(*period).or_default();
+                sum.0 += admitted;
+                sum.1 += refunded;
+            }
+        }
+        periods.values().map(|(admitted, refunded)| admitted.saturating_sub(*refunded)).max().unwrap_or(0)
+    }
+}
+
+impl Model for Fleet {
+    type State = World;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World {
+            log: Vec::new(),
+            transit: Vec::new(),
+            gateways: vec![gateway(), gateway()],
+            left: Left {
+                asks: self.asks,
+                claims: self.claims,
+                crashes: self.crashes,
+                unsure: self.unsure,
+                losses: self.losses,
+                refunds: self.refunds,
+                repeats: self.repeats,
+                clock_steps: self.clock_steps,
+                sweeps: self.sweeps,
+                resets: self.resets,
+            },
+            kept: BTreeMap::new(),
+            admitted: 0,
+            refunded: 0,
+            refused: 0,
+            asked: 0,
+            broken: 0,
+            latest: UnixMillis(0),
+            wrong: None,
+        }]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        let left = &world.left;
+        for (who, gateway) in world.gateways.iter().enumerate() {
+            let owning = matches!(gateway.owner.role(), Role::Owning { .. });
+            let out = matches!(gateway.owner.role(), Role::Out(_));
+            let mut may = |possible: bool, action| possible.then(|| actions.push(action));
+            may(out && left.claims > 0, Action::Claim(who));
+            may(!out && left.asks > 0 && gateway.waiting < self.waiting, Action::Ask(who));
+            may(left.refunds > 0 && !gateway.held.is_empty(), Action::Refund(who));
+            may(owning && left.resets > 0, Action::Reset(who));
+            may(gateway.position < world.log.len(), Action::Read(who));
+            may(left.crashes > 0 && gateway.owner != owner(), Action::Crash(who));
+            may(left.unsure > 0 && gateway.owner.outstanding() > 0, Action::FallSilent(who));
+            may(!gateway.unconfirmed.is_empty(), Action::Confirm(who));
+            may(left.unsure > 0 && !gateway.unconfirmed.is_empty(), Action::LoseConfirmation(who));
+            may(left.clock_steps > 0, Action::StepClock(who));
+            may(owning && left.sweeps > 0, Action::Sweep(who));
+        }
+        for at in 0..world.transit.len() {
+            let mut may = |possible: bool, action| possible.then(|| actions.push(action));
+            may(true, Action::Write(at));
+            may(left.repeats > 0, Action::WriteTwice(at));
+            may(left.losses > 0, Action::Lose(at));
+            may(left.unsure > 0, Action::TellUnsure(at));
+        }
+        if self.compaction {
+            let removable = |at: &usize| !world.log[*at].compacted && world.is_replaced(*at);
+            actions.extend((0..world.log.len()).filter(removable).map(Action::Compact));
+        }
+    }
+
+    fn next_state(&self, last: &World, action: Action) -> Option<World> {
+        let mut world = last.clone();
+        let now = Duration::ZERO;
+        match action {
+            Action::Claim(who) => {
+                world.left.claims -= 1;
+                let nonce = u128::from(world.left.claims);
+                world.step(self, who, Event::Claim { nonce }, now);
+            }
+            Action::Ask(who) => {
+                world.left.asks -= 1;
+                world.asked += 1;
+                world.gateways[who].waiting += 1;
+                let waiter = Client(world.left.asks);
+                let ask = Ask { bucket: bucket(), terms: self.terms(), waiter };
+                world.step(self, who, Event::Ask(ask), now);
+            }
+            Action::Refund(who) => {
+                world.left.refunds -= 1;
+                world.refunded += 1;
+                let held = world.gateways[who].held.pop()?;
+                *world.kept.get_mut(&(held.period, held.round))? -= 1;
+                world.step(self, who, Event::Refund(held), now);
+            }
+            Action::Reset(who) => {
+                world.left.resets -= 1;
+                world.step(self, who, Event::Reset(bucket(), Client(99)), now);
+            }
+            Action::Read(who) => world.read(self, who),
+            Action::Write(at) => {
+                let (who, record) = world.transit.remove(at);
+                world.write(self, who, record);
+            }
+            Action::WriteTwice(at) => {
+                world.left.repeats -= 1;
+                let (_, record) = world.transit[at].clone();
+                world.log.push(Entry { record, compacted: false });
+            }
+            Action::Lose(at) => {
+                world.left.losses -= 1;
+                world.transit.remove(at);
+            }
+            Action::TellUnsure(at) => {
+                world.left.unsure -= 1;
+                let (who, record) = world.transit[at].clone();
+                world.step(self, who, Event::Unsure(record), now);
+            }
+            Action::Confirm(who) => {
+                world.gateways[who].unconfirmed.remove(0);
+            }
+            Action::LoseConfirmation(who) => {
+                world.left.unsure -= 1;
+                let (_, record) = world.gateways[who].unconfirmed.remove(0);
+                world.step(self, who, Event::Unsure(record), now);
+            }
+            Action::Crash(who) => {
+                world.left.crashes -= 1;
+                world.crash(who);
+            }
+            Action::FallSilent(who) => {
+                world.left.unsure -= 1;
+                world.step(self, who, Event::Tick, SILENCE);
+            }
+            Action::Compact(at) => world.log[at].compacted = true,
+            Action::StepClock(who) => {
+                world.left.clock_steps -= 1;
+                let wall = &mut world.gateways[who].wall;
+                wall.0 = if wall.0 < PERIOD { wall.0 + PERIOD } else { wall.0 - PERIOD };
+            }
+            Action::Sweep(who) => {
+                world.left.sweeps -= 1;
+                let ended = world.gateways[who].wall;
+                world.step(self, who, Event::Sweep(ended), now);
+            }
+        }
+        world.judge(self);
+        (world != *last).then_some(world)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![Property::always("all invariants hold", |_, world: &World| world.wrong.is_none())]
+    }
+
+    fn within_boundary(&self, world: &World) -> bool {
+        world.wrong.is_none() || world.log.len() < 12
+    }
+}
+
+#[test]
+fn two_gateways_that_both_claim_never_admit_one_too_many() {
+    assert_eq!(Fleet { asks: 3, ..Fleet::strict() }.check(), None);
+}
