@@ -243,7 +243,7 @@ impl World {
             }
             Answer::Exceeded(standing) => {
                 self.refused += 1;
-                if gateway.shown(fleet) < fleet.limit
+                if gateway.shown() < fleet.limit
                     || standing.offset + 1 != gateway.position as Offset
                 {
                     self.wrong = Some("I2: refused without a fold that has reached the limit");
@@ -318,7 +318,7 @@ impl World {
         };
         if at_once {
             self.step(fleet, who, Event::Read(offset, record), Duration::ZERO);
-        } else {
+        } else if fleet.unsure > 0 {
             self.gateways[who].unconfirmed.push((offset, record));
         }
     }
@@ -358,7 +358,7 @@ impl World {
 
 impl Gateway {
     /// The most that counts in one period of the latest round, by the independent fold.
-    fn shown(&self, _fleet: &Fleet) -> u64 {
+    fn shown(&self) -> u64 {
         let round = self.seen.keys().map(|(_, round, _)| *round).max().unwrap_or(0);
         let mut periods: BTreeMap<Period, (u64, u64)> = BTreeMap::new();
         for ((period, of, _), (admitted, refunded)) in &self.seen {
@@ -523,7 +523,80 @@ impl Model for Fleet {
     }
 }
 
+fn holds(fleet: Fleet) {
+    assert_eq!(fleet.check(), None);
+}
+
+fn breaks(fleet: Fleet) {
+    let wrong = fleet.check().expect("a schedule that admits one too many");
+    assert!(wrong.starts_with("I1"), "{wrong}");
+}
+
 #[test]
 fn two_gateways_that_both_claim_never_admit_one_too_many() {
-    assert_eq!(Fleet { asks: 3, ..Fleet::strict() }.check(), None);
+    holds(Fleet { asks: 3, ..Fleet::strict() });
+}
+
+#[test]
+fn writes_of_unknown_outcome_never_admit_one_too_many() {
+    holds(Fleet { unsure: 1, compaction: true, ..Fleet::strict() });
+    holds(Fleet { unsure: 2, claims: 2, ..Fleet::strict() });
+}
+
+#[test]
+fn lost_writes_and_silence_never_admit_one_too_many() {
+    holds(Fleet { losses: 1, unsure: 1, ..Fleet::strict() });
+}
+
+#[test]
+fn crashes_never_admit_one_too_many() {
+    holds(Fleet { crashes: 1, ..Fleet::strict() });
+    holds(Fleet { crashes: 1, unsure: 1, claims: 2, compaction: true, ..Fleet::strict() });
+}
+
+#[test]
+fn compaction_and_repeated_writes_never_admit_one_too_many() {
+    holds(Fleet { compaction: true, repeats: 1, ..Fleet::strict() });
+    holds(Fleet { compaction: true, limit: 2, asks: 3, claims: 2, ..Fleet::strict() });
+}
+
+#[test]
+fn refunds_are_counted_once() {
+    holds(Fleet { refunds: 1, asks: 3, claims: 2, compaction: true, ..Fleet::strict() });
+    holds(Fleet { refunds: 1, claims: 2, repeats: 1, unsure: 1, ..Fleet::strict() });
+}
+
+#[test]
+fn a_fast_rule_admits_at_most_its_bound_too_many_for_each_crash() {
+    let fast = Fleet { fast: Some(1), asks: 3, claims: 2, ..Fleet::strict() };
+    holds(Fleet { crashes: 1, ..fast.clone() });
+    holds(Fleet { unsure: 1, ..fast });
+}
+
+#[test]
+fn clocks_that_step_and_differ_open_no_period_anew() {
+    holds(Fleet { clock_steps: 2, sweeps: 1, claims: 2, waiting: 1, ..Fleet::strict() });
+    holds(Fleet { clock_steps: 3, sweeps: 1, claims: 1, waiting: 1, asks: 3, ..Fleet::strict() });
+}
+
+#[test]
+fn a_reset_starts_anew_and_admits_no_more_than_the_limit_after_it() {
+    holds(Fleet { resets: 1, refunds: 1, claims: 2, asks: 3, waiting: 1, ..Fleet::strict() });
+}
+
+#[test]
+fn without_reading_up_to_the_claim_one_too_many_is_admitted() {
+    breaks(Fleet { rules: Rules::ClaimWithoutReading, ..Fleet::strict() });
+}
+
+#[test]
+fn without_reading_the_use_back_one_too_many_is_admitted() {
+    breaks(Fleet { rules: Rules::AdmitOnConfirmation, ..Fleet::strict() });
+}
+
+#[test]
+fn without_counting_void_uses_one_too_many_is_admitted() {
+    let rules = Rules::IgnoreVoid;
+    let compacted = Fleet { limit: 2, asks: 4, claims: 2, waiting: 2, ..Fleet::strict() };
+    breaks(Fleet { rules, compaction: true, ..compacted });
 }

@@ -8,7 +8,7 @@ use pingora_proxy::Session;
 
 use super::context::Context;
 use super::head;
-use super::proxy::Gateway;
+use super::shared::Shared;
 use crate::config::model::Route;
 use crate::guard::{self, BodyBudget};
 use crate::quota::Charge;
@@ -17,7 +17,7 @@ use crate::{access, account, listener, transform};
 
 /// Lets a request pass, or says why it stops here.
 pub(super) async fn admit(
-    gateway: &Gateway,
+    shared: &Shared,
     session: &mut Session,
     context: &mut Context,
 ) -> Result<(), Refusal> {
@@ -25,15 +25,15 @@ pub(super) async fn admit(
     head::read(session, context)?;
     find_route(session, context)?;
     lap = context.stages.lap("route", lap);
-    authenticate(gateway, session, context).await?;
+    authenticate(shared, session, context).await?;
     lap = context.stages.lap("auth", lap);
     check_access(session, context)?;
     lap = context.stages.lap("access", lap);
-    check_limits(gateway, session, context)?;
+    check_limits(shared, session, context)?;
     lap = context.stages.lap("limit", lap);
     guard_body(session, context).await?;
     lap = context.stages.lap("guard", lap);
-    charge_accounts(gateway, session, context, &mut lap).await?;
+    charge_accounts(shared, session, context, &mut lap).await?;
     context.stages.lap("quota", lap);
     Ok(())
 }
@@ -46,14 +46,14 @@ fn find_route(session: &Session, context: &mut Context) -> Result<(), Refusal> {
 }
 
 async fn authenticate(
-    gateway: &Gateway,
+    shared: &Shared,
     session: &Session,
     context: &mut Context,
 ) -> Result<(), Refusal> {
     let Some(plan) = &context.plan else { return Err(Refusal::NoRoute) };
     if let Some(authenticator) = &plan.authenticator {
         let headers = &session.req_header().headers;
-        let now = gateway.shared.clock.now();
+        let now = shared.clock.now();
         context.caller = Some(authenticator.authenticate(headers, &context.head, now).await?);
     }
     Ok(())
@@ -65,11 +65,11 @@ fn check_access(session: &Session, context: &Context) -> Result<(), Refusal> {
 }
 
 fn check_limits(
-    gateway: &Gateway,
+    shared: &Shared,
     session: &Session,
     context: &mut Context,
 ) -> Result<(), Refusal> {
-    let limits = &gateway.shared.limits;
+    let limits = &shared.limits;
     let facts = context.facts(&session.req_header().headers);
     let route = route(context)?;
     let admitted = limits.admit(&route.rates, &route.concurrency, &facts)?;
@@ -119,7 +119,7 @@ async fn read_body(session: &mut Session, budget: &mut BodyBudget) -> Result<Byt
 
 /// Finds the accounts and reserves a use of each in every rule: all or none.
 async fn charge_accounts(
-    gateway: &Gateway,
+    shared: &Shared,
     session: &Session,
     context: &mut Context,
     lap: &mut Instant,
@@ -130,7 +130,7 @@ async fn charge_accounts(
     let accounts = account::accounts(source, &context.facts(headers))?;
     let mut charges = Vec::with_capacity(accounts.len() * plan.route.quotas.len());
     for id in accounts.iter().rev() {
-        let key = gateway.shared.accounts.key(id);
+        let key = shared.accounts.key(id);
         context.account = Some(id.clone());
         context.account_key = Some(key);
         let facts = context.facts(headers);
@@ -140,7 +140,7 @@ async fn charge_accounts(
     }
     *lap = context.stages.lap("account", *lap);
     if !charges.is_empty() {
-        let reservation = gateway.shared.quotas.reserve(charges).await?;
+        let reservation = shared.quotas.reserve(charges).await?;
         context.limits.extend_from_slice(reservation.states());
         context.reservation = Some(reservation);
     }

@@ -14,6 +14,9 @@ use crate::request::Encoding;
 use crate::transform::{self, Hop};
 use crate::upstream::Outcome;
 
+/// The client's request lacks a value that the rewritten path needs.
+pub(super) const UNUSABLE_VALUE: ErrorType = ErrorType::Custom("unusable value");
+
 /// Makes the head that the backend sees. Runs for each try on a fresh copy.
 pub(super) fn prepare_request(
     session: &Session,
@@ -38,7 +41,7 @@ pub(super) fn prepare_request(
     if let Action::Proxy { path, host, .. } = &plan.route.action {
         if let Some(path) = path {
             target = path.render(&facts, Encoding::UriComponent).ok_or_else(|| {
-                Error::explain(ErrorType::InternalError, "a value that the rewrite needs is absent")
+                Error::explain(UNUSABLE_VALUE, "a value of the rewritten path is absent")
             })?;
             rewritten_query = target.contains('?');
         }

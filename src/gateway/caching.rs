@@ -12,7 +12,7 @@ use pingora_cache::{
 use pingora_proxy::Session;
 
 use super::context::Context;
-use super::proxy::Gateway;
+use super::shared::Shared;
 use crate::config::model::{Action, CachePolicy};
 use crate::observe::Source;
 use crate::vault;
@@ -26,10 +26,10 @@ fn policy<'a>(session: &Session, context: &'a Context) -> Option<&'a CachePolicy
 }
 
 /// Turns the cache on for this request, where its route keeps answers.
-pub(super) fn enable(gateway: &Gateway, session: &mut Session, context: &Context) {
+pub(super) fn enable(shared: &Shared, session: &mut Session, context: &Context) {
     if policy(session, context).is_some() {
         let patience = context.time_left().unwrap_or(Duration::MAX);
-        gateway.shared.vault.enable_on(&mut session.cache, patience);
+        shared.vault.enable_on(&mut session.cache, patience);
     }
 }
 
@@ -63,7 +63,7 @@ pub(super) fn variance(
 
 /// Whether the backend's answer is kept.
 pub(super) fn judge_answer(
-    gateway: &Gateway,
+    shared: &Shared,
     session: &Session,
     response: &ResponseHeader,
     context: &Context,
@@ -72,7 +72,7 @@ pub(super) fn judge_answer(
         return RespCacheable::Uncacheable(NoCacheReason::Custom("no cache policy"));
     };
     let partial = context.composed.report().is_some_and(|report| report.is_partial());
-    gateway.shared.vault.judge(policy, response, partial)
+    shared.vault.judge(policy, response, partial)
 }
 
 /// Notes where the answer comes from, once that is decided.
@@ -112,12 +112,12 @@ pub(super) fn describe(
 /// An account that was changed through the gateway must not be shown as it was before: answers
 /// about it go, as RFC 9111 section 4.4 demands for the one address and the account needs for all.
 /// Waits until that is durable, and so comes before the answer that confirms the change.
-pub(super) async fn invalidate(gateway: &Gateway, status: StatusCode, context: &Context) {
+pub(super) async fn invalidate(shared: &Shared, status: StatusCode, context: &Context) {
     let safe = matches!(context.head.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let Some(account) = context.account_key.filter(|_| !safe && status.as_u16() < 400) else {
         return;
     };
-    if let Err(error) = gateway.shared.vault.purge_account(&account).await {
+    if let Err(error) = shared.vault.purge_account(&account).await {
         tracing::error!(%account, %error, "answers about a changed account may come back after a crash");
     }
 }

@@ -8,14 +8,15 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 
+use super::answer;
 use super::context::Context;
-use super::proxy::Gateway;
+use super::shared::Shared;
 use super::snapshot::{RoutePlan, Target};
 use crate::compose::{ComposeInputs, Composer};
 use crate::listener;
 use crate::observe::Event;
 use crate::request::Refusal;
-use crate::upstream::{LiveCluster, Outcome};
+use crate::upstream::{LiveCluster, Outcome, Tried};
 
 /// The peer for the next try.
 pub(super) fn next_peer(
@@ -87,6 +88,32 @@ pub(super) fn failed(
     error
 }
 
+/// Pooled connections that one request may find closed before it counts as a failure: after a
+/// backend's restart all of them are.
+const STALE_CONNECTIONS: u32 = 5;
+
+/// Notes that a connection broke. One from the pool may have been closed by the backend while
+/// nobody used it: that says nothing of its health, and another takes its place.
+pub(super) fn broke(
+    session: &Session,
+    context: &mut Context,
+    mut error: Box<Error>,
+    from_pool: bool,
+) -> Box<Error> {
+    let stale = from_pool && outcome_of(&error) == Some(Outcome::Reset);
+    let downstream = session.as_downstream();
+    let repeatable = context.head.method.is_idempotent()
+        && downstream.response_written().is_none()
+        && !downstream.retry_buffer_truncated();
+    if stale && repeatable && context.upstream.stale < STALE_CONNECTIONS && !context.is_late() {
+        context.upstream.stale += 1;
+        context.upstream.tried = Tried::default();
+        error.set_retry(true);
+        return error;
+    }
+    failed(session, context, error)
+}
+
 /// What went wrong with the backend; `None` is nothing of its making.
 fn outcome_of(error: &Error) -> Option<Outcome> {
     if error.esource() != &pingora::ErrorSource::Upstream {
@@ -111,7 +138,7 @@ fn may_retry(session: &Session, context: &Context, outcome: Outcome) -> bool {
             &context.head.method,
             outcome.reached_backend(),
             !downstream.retry_buffer_truncated(),
-            context.upstream.tries,
+            context.upstream.tries.saturating_sub(context.upstream.stale),
         )
 }
 
@@ -127,6 +154,9 @@ pub(super) fn refusal_of(error: &Error, context: &Context) -> Option<Refusal> {
     }
     if context.is_late() {
         return Some(Refusal::DeadlineExceeded);
+    }
+    if *error.etype() == answer::UNUSABLE_VALUE {
+        return Some(Refusal::BadRequest("it lacks a value that the path needs"));
     }
     match error.esource() {
         pingora::ErrorSource::Upstream => Some(upstream_refusal(error, context)),
@@ -165,10 +195,10 @@ fn downstream_refusal(error: &Error) -> Option<Refusal> {
 }
 
 /// Counts the finished call of a cluster.
-pub(super) fn observe(gateway: &Gateway, context: &Context) {
+pub(super) fn observe(shared: &Shared, context: &Context) {
     let (Some(plan), Some(started)) = (&context.plan, context.upstream.started) else { return };
     if let Target::Cluster(cluster) = &plan.target {
-        gateway.shared.metrics.record(Event::UpstreamCall {
+        shared.metrics.record(Event::UpstreamCall {
             cluster: &cluster.model().name,
             status: context.upstream.status,
             seconds: started.elapsed().as_secs_f64(),

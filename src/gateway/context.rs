@@ -10,7 +10,7 @@ use crate::account::AccountKey;
 use crate::compose::ComposeOutcome;
 use crate::guard::BodyBudget;
 use crate::limit::Permit;
-use crate::observe::Source;
+use crate::observe::{InProgress, Source};
 use crate::quota::Reservation;
 use crate::request::{
     AccountId, Caller, Captures, Facts, LimitState, Refusal, RequestHead, RouteId, UnixMillis,
@@ -23,6 +23,7 @@ use crate::upstream::{Picked, Tried};
 /// Fields fill in the order of the stages. Dropping it settles what is open: permits are given
 /// back, and a reservation that nobody settled stays counted.
 pub struct Context {
+    _in_progress: InProgress,
     pub(super) started: Instant,
     pub(super) started_at: UnixMillis,
     /// The configuration in force when the request began; it keeps it to its end.
@@ -68,6 +69,8 @@ pub(super) struct UpstreamCall {
     pub picked: Option<Picked>,
     pub endpoint: Option<Arc<str>>,
     pub tries: u32,
+    /// Pooled connections found closed.
+    pub stale: u32,
     pub started: Option<Instant>,
     pub status: Option<u16>,
     /// The answer broke off or could not be used.
@@ -98,8 +101,13 @@ fn no_route() -> &'static RouteId {
 }
 
 impl Context {
-    pub(super) fn new(snapshot: Arc<Snapshot>, now: UnixMillis) -> Self {
+    pub(super) fn new(
+        snapshot: Arc<Snapshot>,
+        now: UnixMillis,
+        in_progress: InProgress,
+    ) -> Self {
         Self {
+            _in_progress: in_progress,
             started: Instant::now(),
             started_at: now,
             snapshot,

@@ -43,7 +43,6 @@ pub(super) fn answer(shared: &Shared, refusal: &Refusal, address: IpAddr) -> Byt
         problem: Some(problem.kind),
         ..Exchange::default()
     };
-    shared.metrics.request_started();
     shared.metrics.request_finished(&exchange);
     shared.access_log.write(&exchange);
     Bytes::from(text)

@@ -6,13 +6,14 @@ use pingora_proxy::Session;
 use super::call;
 use super::context::Context;
 use super::problem;
-use super::proxy::Gateway;
+use super::shared::Shared;
 use crate::observe::Exchange;
+use crate::request::ValueSource;
 use crate::transform::TraceContext;
 
 /// Settles and observes.
 pub(super) fn finish(
-    gateway: &Gateway,
+    shared: &Shared,
     session: &Session,
     error: Option<&Error>,
     context: &mut Context,
@@ -20,8 +21,8 @@ pub(super) fn finish(
     let status = session.as_downstream().response_written().map_or(0, |head| head.status.as_u16());
     let unaccounted = context.reservation.as_ref().is_some_and(|r| r.unaccounted());
     settle(context, status, error.is_some());
-    call::observe(gateway, context);
-    observe(gateway, session, context, status, unaccounted);
+    call::observe(shared, context);
+    observe(shared, session, context, status, unaccounted);
     context.permits.clear();
 }
 
@@ -37,7 +38,7 @@ fn settle(context: &mut Context, status: u16, broke: bool) {
 }
 
 fn observe(
-    gateway: &Gateway,
+    shared: &Shared,
     session: &Session,
     context: &Context,
     status: u16,
@@ -77,8 +78,8 @@ fn observe(
         unaccounted,
         stages: context.stages.as_slice(),
     };
-    gateway.shared.metrics.request_finished(&exchange);
-    gateway.shared.access_log.write(&exchange);
+    shared.metrics.request_finished(&exchange);
+    shared.access_log.write(&exchange);
 }
 
 fn missing_parts(context: &Context) -> Vec<String> {
@@ -87,13 +88,25 @@ fn missing_parts(context: &Context) -> Vec<String> {
     missing.map(|(part, fault)| format!("{part}: {fault}")).collect()
 }
 
-/// The path with its accounts masked: an account number must not stand in a log. A path that
-/// matched no route is shown whole, since nothing says what in it could be an account.
+/// The path with its accounts masked: an account number must not stand in a log, not even that of
+/// a request which was refused before anybody asked for its account. A path that matched no route
+/// is shown whole, since nothing says what in it could be an account.
 fn shown_path(context: &Context) -> String {
     let path = &context.head.path.decoded;
-    let Some(account) = &context.account else { return path.clone() };
-    let named = context.captures.0.iter().any(|(_, value)| value.contains(account.as_str()));
-    if named { path.replace(account.as_str(), "{account}") } else { path.clone() }
+    let source = context.plan.as_ref().and_then(|plan| plan.route.account.as_ref());
+    let place = source.and_then(|source| match &source.from {
+        ValueSource::Path(name) => context.captures.get(name),
+        _ => None,
+    });
+    let elsewhere = || {
+        let account = context.account.as_ref()?.as_str();
+        let named = context.captures.0.iter().any(|(_, value)| value.contains(account));
+        named.then_some(account)
+    };
+    match place.or_else(elsewhere) {
+        Some(text) if !text.is_empty() => path.replace(text, "{account}"),
+        _ => path.clone(),
+    }
 }
 
 fn version(version: http::Version) -> &'static str {

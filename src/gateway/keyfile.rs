@@ -3,16 +3,20 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+/// Bytes of a secret that is made here; a file with fewer was damaged.
+const LENGTH: usize = 32;
+
 /// The random secret kept in a file that only this user can read; made at first use. It reaches
 /// the disk before it is used: what is made with it must be found again after a crash.
 ///
 /// # Errors
-/// The file can't be read or made, or is empty.
+/// The file can't be read or made, or was cut short.
 pub(super) fn kept(path: &Path) -> io::Result<Vec<u8>> {
     match fs::read(path) {
-        Ok(secret) if secret.is_empty() => {
-            Err(io::Error::other("is empty; restore it from a backup, or remove it to begin anew"))
-        }
+        Ok(secret) if secret.len() < LENGTH => Err(io::Error::other(format!(
+            "has {} bytes instead of {LENGTH}: it was damaged; restore it from a backup",
+            secret.len()
+        ))),
         Ok(secret) => Ok(secret),
         Err(error) if error.kind() == io::ErrorKind::NotFound => make(path),
         Err(error) => Err(error),
@@ -20,7 +24,7 @@ pub(super) fn kept(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn make(path: &Path) -> io::Result<Vec<u8>> {
-    let mut secret = vec![0; 32];
+    let mut secret = vec![0; LENGTH];
     aws_lc_rs::rand::fill(&mut secret).map_err(|_| io::Error::other("no random numbers"))?;
     // Written beside and renamed, so that no crash leaves half a key under the name.
     let beside = path.with_extension("key.new");
@@ -49,10 +53,12 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_not_taken_for_a_secret() {
+    fn a_file_that_was_cut_short_is_not_taken_for_a_secret() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("account.key");
-        fs::write(&path, "").unwrap();
-        assert!(kept(&path).unwrap_err().to_string().contains("restore it"));
+        for left in ["", "0123456789abcdef0123456789abcde"] {
+            fs::write(&path, left).unwrap();
+            assert!(kept(&path).unwrap_err().to_string().contains("restore it"));
+        }
     }
 }

@@ -7,6 +7,7 @@ mod caching;
 mod call;
 mod context;
 mod control;
+mod dialect;
 mod early;
 mod explain;
 mod finish;

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use serde_json::{Value, json};
 
 use crate::auth;
-use crate::config::model::Dialect;
 use crate::request::{Challenge, LimitState, QuotaRefusal, Refusal, UnixMillis};
 
 /// A refusal as callers see it (RFC 9457).
@@ -21,11 +19,6 @@ pub struct Problem {
     /// What happened this time and what to do.
     pub detail: String,
 }
-
-/// Prefix of the types of Tollgate's own problems. `quota-exceeded` is registered with IANA
-/// (draft-ietf-httpapi-ratelimit-headers-10, section 7) and has its prefix.
-const TYPE_PREFIX: &str = "urn:tollgate:problem:";
-const IANA_PREFIX: &str = "https://iana.org/assignments/http-problem-types#";
 
 /// What callers are told of a refusal; nothing internal is in it.
 pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
@@ -255,74 +248,6 @@ fn capitalised(text: &str) -> String {
     })
 }
 
-impl Problem {
-    /// Content type and body in an API family's dialect.
-    pub fn body(&self, refusal: &Refusal, dialect: Dialect, request_id: &str) -> (&'static str, Value) {
-        match dialect {
-            Dialect::Problem => ("application/problem+json", self.rfc9457(refusal, request_id)),
-            Dialect::Fdx => ("application/json", self.fdx(refusal, request_id)),
-            Dialect::BerlinGroup => ("application/json", self.berlin_group(refusal)),
-        }
-    }
-
-    fn rfc9457(&self, refusal: &Refusal, request_id: &str) -> Value {
-        let prefix = match refusal {
-            Refusal::QuotaExceeded(_) => IANA_PREFIX,
-            _ => TYPE_PREFIX,
-        };
-        let mut body = json!({
-            "type": format!("{prefix}{}", self.kind),
-            "title": self.title,
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-            "instance": format!("urn:request:{request_id}"),
-        });
-        if let (Refusal::QuotaExceeded(quota), Some(members)) = (refusal, body.as_object_mut()) {
-            members.insert("violated-policies".into(), json!([quota.state.policy]));
-            members.insert("limit".into(), quota.state.limit.into());
-            members.insert("used".into(), quota.used.into());
-            members.insert("window".into(), quota.state.window.as_secs().into());
-            members.insert("retry-after".into(), whole_seconds(quota.state.reset).into());
-        }
-        body
-    }
-
-    /// FDX API 6, entity `Error`.
-    fn fdx(&self, refusal: &Refusal, request_id: &str) -> Value {
-        // FDX has codes of its own for some cases and takes the HTTP status for the others.
-        let code = match refusal {
-            Refusal::AccountInvalid(_) | Refusal::AccountMissing { .. } => 701,
-            Refusal::AccountMismatch => 704,
-            Refusal::Forbidden { .. } | Refusal::MissingScope { .. } => 602,
-            Refusal::Internal => 500,
-            Refusal::NoEndpoint { .. } | Refusal::Draining => 501,
-            _ => self.status.as_u16(),
-        };
-        json!({
-            "code": code.to_string(),
-            "message": self.title,
-            "debugMessage": format!("{} Request {request_id}.", self.detail),
-        })
-    }
-
-    /// Berlin Group NextGenPSD2 Implementation Guidelines 1.3, section 4.13.
-    fn berlin_group(&self, refusal: &Refusal) -> Value {
-        let code = match refusal {
-            Refusal::QuotaExceeded(_) | Refusal::RateLimited(_) => "ACCESS_EXCEEDED",
-            Refusal::Unauthenticated(Challenge::Missing) => "TOKEN_UNKNOWN",
-            Refusal::Unauthenticated(_) => "TOKEN_INVALID",
-            Refusal::MissingScope { .. } | Refusal::Forbidden { .. } => "SERVICE_BLOCKED",
-            Refusal::AccountMismatch => "CONSENT_UNKNOWN",
-            Refusal::NoRoute => "RESOURCE_UNKNOWN",
-            Refusal::MethodNotAllowed { .. } => "SERVICE_INVALID",
-            _ if self.status.is_client_error() => "FORMAT_ERROR",
-            _ if self.status == StatusCode::SERVICE_UNAVAILABLE => "SERVICE_UNAVAILABLE",
-            _ => "INTERNAL_SERVER_ERROR",
-        };
-        json!({ "tppMessages": [{ "category": "ERROR", "code": code, "text": self.detail }] })
-    }
-}
-
 /// What challenges call the space that tokens open.
 const REALM: auth::Realm<'_> = auth::Realm { name: "tollgate", metadata: None };
 
@@ -367,150 +292,9 @@ fn sf_string(text: &str) -> String {
 }
 
 /// Rounded up, so that a caller who waits this long is not refused again.
-fn whole_seconds(span: Duration) -> u64 {
+pub(super) fn whole_seconds(span: Duration) -> u64 {
     span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn quota() -> Refusal {
-        Refusal::QuotaExceeded(QuotaRefusal {
-            state: LimitState {
-                policy: "unattended".into(),
-                limit: 4,
-                window: Duration::from_secs(86_400),
-                remaining: 0,
-                reset: Duration::from_millis(3_600_500),
-            },
-            used: 4,
-            partition: 3,
-            offset: 17,
-        })
-    }
-
-    const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
-
-    #[test]
-    fn an_exceeded_quota_says_why_and_until_when_and_nothing_internal() {
-        let problem = describe(&quota(), NOW);
-        let (media_type, body) = problem.body(&quota(), Dialect::Problem, "r-1");
-        assert_eq!(media_type, "application/problem+json");
-        assert_eq!(body["type"], "https://iana.org/assignments/http-problem-types#quota-exceeded");
-        assert_eq!(body["status"], 429);
-        assert_eq!(body["violated-policies"], json!(["unattended"]));
-        assert_eq!(body["retry-after"], 3601);
-        assert_eq!(
-            body["detail"],
-            "The quota 'unattended' allows 4 uses of this account in 24 hours; 4 are used. More \
-             are available at 2023-11-14T23:13:20.500Z."
-        );
-        assert!(!body.to_string().contains("offset"));
-    }
-
-    /// One refusal of every kind.
-    fn every_refusal() -> Vec<Refusal> {
-        let state = LimitState {
-            policy: "burst".into(),
-            limit: 10,
-            window: Duration::from_secs(1),
-            remaining: 0,
-            reset: Duration::from_millis(100),
-        };
-        let cluster: std::sync::Arc<str> = "cards".into();
-        vec![
-            Refusal::BadPath(crate::request::PathError::BrokenEscape),
-            Refusal::BadRequest("it has two Host fields"),
-            Refusal::NoRoute,
-            Refusal::MethodNotAllowed { allow: vec![http::Method::GET] },
-            Refusal::UriTooLong,
-            Refusal::HeadersTooLarge,
-            Refusal::Unauthenticated(Challenge::Missing),
-            Refusal::Unauthenticated(Challenge::Malformed("more than one Authorization field")),
-            Refusal::Unauthenticated(Challenge::Invalid("the token has expired")),
-            Refusal::IdentityUnavailable,
-            Refusal::MissingScope { required: "accounts:read".into() },
-            Refusal::Forbidden { rule: "networks".into() },
-            Refusal::RateLimited(state),
-            Refusal::TooManyInProgress { limit: "exports".into() },
-            Refusal::BodyTooLarge { limit: 1024 },
-            Refusal::UnsupportedMediaType,
-            Refusal::MalformedBody("it is empty"),
-            Refusal::BodyTimeout,
-            Refusal::AccountMissing { source: "path.account".into() },
-            Refusal::AccountInvalid(crate::request::AccountError::Empty),
-            Refusal::AccountMismatch,
-            quota(),
-            Refusal::QuotaUnavailable { rule: "unattended".into() },
-            Refusal::NoEndpoint { cluster: cluster.clone() },
-            Refusal::UpstreamFailed { cluster: cluster.clone() },
-            Refusal::UpstreamTimeout { cluster },
-            Refusal::PartFailed { part: "cards".into(), timed_out: false },
-            Refusal::PartFailed { part: "cards".into(), timed_out: true },
-            Refusal::DeadlineExceeded,
-            Refusal::Draining,
-            Refusal::Internal,
-        ]
-    }
-
-    #[test]
-    fn every_problem_stands_in_the_docs_with_its_status() {
-        let docs = include_str!("../../docs/problems.md");
-        for refusal in every_refusal() {
-            let problem = describe(&refusal, NOW);
-            let row = format!("| {} | `{}` |", problem.status.as_u16(), problem.kind);
-            assert!(docs.contains(&row), "{row} is missing from docs/problems.md");
-        }
-    }
-
-    #[test]
-    fn every_problem_in_every_dialect_reads_as_it_did() {
-        let mut text = String::new();
-        for refusal in every_refusal() {
-            let problem = describe(&refusal, NOW);
-            for dialect in [Dialect::Problem, Dialect::Fdx, Dialect::BerlinGroup] {
-                text.push_str(&problem.body(&refusal, dialect, "r-1").1.to_string());
-                text.push('\n');
-            }
-            for (name, value) in headers(&refusal) {
-                text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
-            }
-            text.push('\n');
-        }
-        insta::assert_snapshot!(text);
-    }
-
-    #[test]
-    fn no_problem_tells_what_is_inside() {
-        for refusal in every_refusal() {
-            let body = describe(&refusal, NOW).body(&refusal, Dialect::Problem, "r-1").1.to_string();
-            for inside in ["cards", "networks", "offset", "partition"] {
-                assert!(!body.contains(inside), "{body}");
-            }
-        }
-    }
-
-    #[test]
-    fn retry_after_is_rounded_up() {
-        let retry = headers(&quota()).into_iter().find(|(name, _)| name == header::RETRY_AFTER);
-        assert_eq!(retry.unwrap().1, "3601");
-    }
-
-    #[test]
-    fn each_api_family_hears_its_own_dialect() {
-        let problem = describe(&quota(), NOW);
-        let (_, fdx) = problem.body(&quota(), Dialect::Fdx, "r-1");
-        assert_eq!(fdx["code"], "429");
-        let (_, berlin) = problem.body(&quota(), Dialect::BerlinGroup, "r-1");
-        assert_eq!(berlin["tppMessages"][0]["code"], "ACCESS_EXCEEDED");
-    }
-
-    #[test]
-    fn limits_are_told_as_structured_fields() {
-        let Refusal::QuotaExceeded(refusal) = quota() else { unreachable!() };
-        let [(_, policy), (_, standing)] = limit_headers(&[refusal.state]).unwrap();
-        assert_eq!(policy, "\"unattended\";q=4;w=86400");
-        assert_eq!(standing, "\"unattended\";r=0;t=3601");
-    }
-}
+mod tests;

@@ -50,8 +50,8 @@ impl ProxyHttp for Gateway {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        self.shared.metrics.request_started();
-        Context::new(self.snapshot.load_full(), self.shared.clock.now())
+        let in_progress = self.shared.metrics.request_started();
+        Context::new(self.snapshot.load_full(), self.shared.clock.now(), in_progress)
     }
 
     async fn request_filter(
@@ -64,7 +64,7 @@ impl ProxyHttp for Gateway {
         }
         // A panic in one request must not end the others on this connection, and its caller is
         // owed an answer.
-        let admitted = AssertUnwindSafe(admit::admit(self, session, context)).catch_unwind().await;
+        let admitted = AssertUnwindSafe(admit::admit(&self.shared, session, context)).catch_unwind().await;
         let refusal = match admitted {
             Ok(Ok(())) => return Ok(respond::own_answer(session, context).await),
             Ok(Err(refusal)) => refusal,
@@ -103,7 +103,7 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        caching::enable(self, session, context);
+        caching::enable(&self.shared, session, context);
         Ok(())
     }
 
@@ -141,7 +141,7 @@ impl ProxyHttp for Gateway {
         response: &ResponseHeader,
         context: &mut Context,
     ) -> pingora::Result<RespCacheable> {
-        Ok(caching::judge_answer(self, session, response, context))
+        Ok(caching::judge_answer(&self.shared, session, response, context))
     }
 
     fn should_serve_stale(
@@ -198,7 +198,7 @@ impl ProxyHttp for Gateway {
                 .map_err(Error::into_up);
         }
         answer::report(response.status, context);
-        caching::invalidate(self, response.status, context).await;
+        caching::invalidate(&self.shared, response.status, context).await;
         answer::edit_upstream_head(response, context)
     }
 
@@ -234,9 +234,9 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         error: Box<Error>,
         context: &mut Context,
-        _client_reused: bool,
+        client_reused: bool,
     ) -> Box<Error> {
-        call::failed(session, context, error)
+        call::broke(session, context, error, client_reused)
     }
 
     async fn fail_to_proxy(
@@ -268,6 +268,6 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
-        finish::finish(self, session, error, context);
+        finish::finish(&self.shared, session, error, context);
     }
 }

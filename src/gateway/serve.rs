@@ -111,17 +111,17 @@ async fn open_state(config: &Config, runtime: &Runtime) -> Result<Shared, ServeE
     std::fs::create_dir_all(directory).map_err(|error| file(directory, error))?;
     let journal = directory.join("journal");
     let journal = Arc::new(Embedded::open(&journal, config.state.partitions, metrics.clone())?);
-    let secret = match &config.state.account_key {
-        Some(key) => key.reveal().as_bytes().to_vec(),
-        None => {
-            let path = directory.join("account.key");
-            keyfile::kept(&path).map_err(|error| file(&path, error))?
-        }
-    };
     let log = &config.observe.access_log;
     let access_log = AccessLog::open(log, metrics.clone())
         .map_err(|error| file(&PathBuf::from(format!("{log:?}")), error))?;
     let quotas = Quotas::open(journal, clock.clone(), metrics.clone(), "embedded").await?;
+    let secret = match &config.state.account_key {
+        Some(key) => key.reveal().as_bytes().to_vec(),
+        None => {
+            let path = directory.join("account.key");
+            account_key(&path, &quotas).map_err(|error| file(&path, error))?
+        }
+    };
     Ok(Shared::new(Parts {
         access_log,
         keyrings: Keyrings::new(runtime.handle().clone(), clock.clone(), metrics.clone()),
@@ -132,6 +132,19 @@ async fn open_state(config: &Config, runtime: &Runtime) -> Result<Shared, ServeE
         clock,
         metrics,
     }))
+}
+
+/// The kept key. A new one is made only where nothing was counted under another: with that, all
+/// counts would be looked for where they are not, and start at zero without a word.
+fn account_key(path: &Path, quotas: &Quotas) -> io::Result<Vec<u8>> {
+    let counted = quotas.partitions().iter().any(|partition| partition.accounts > 0);
+    if counted && !path.try_exists()? {
+        return Err(io::Error::other(
+            "is missing, and the journal has counts that only this key can find; restore it from \
+             a backup, or remove the whole state directory to begin at zero",
+        ));
+    }
+    keyfile::kept(path)
 }
 
 fn server_conf() -> ServerConf {

@@ -187,9 +187,10 @@ impl Metrics {
         }
     }
 
-    /// A request began.
-    pub fn request_started(&self) {
+    /// A request began; it is in progress until the guard is dropped, however it ends.
+    pub fn request_started(&self) -> InProgress {
         self.in_progress.inc();
+        InProgress(self.in_progress.clone())
     }
 
     /// Requests in progress.
@@ -199,7 +200,6 @@ impl Metrics {
 
     /// A request ended.
     pub fn request_finished(&self, exchange: &Exchange<'_>) {
-        self.in_progress.dec();
         let route = exchange.route.unwrap_or("none").to_owned();
         let labels = vec![
             ("route", route.clone()),
@@ -224,6 +224,17 @@ impl Metrics {
         // Writing into a String can't fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+/// A request in progress.
+#[derive(Debug)]
+#[must_use = "the request counts as ended when this is dropped"]
+pub struct InProgress(Gauge);
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -292,7 +303,7 @@ mod tests {
     #[test]
     fn a_finished_request_is_counted_under_its_route_and_refusal() {
         let metrics = Metrics::default();
-        metrics.request_started();
+        drop(metrics.request_started());
         metrics.request_finished(&exchange("GET"));
         let text = metrics.exposition();
         for line in [

@@ -9,4 +9,4 @@ mod names;
 pub use access_log::AccessLog;
 pub use event::{Event, QuotaOutcome, VaultOperation};
 pub use exchange::{Exchange, Source};
-pub use metrics::Metrics;
+pub use metrics::{InProgress, Metrics};

@@ -20,8 +20,8 @@ pub enum AccountError {
     /// More than [`MAX_ACCOUNT_BYTES`].
     #[error("the account identifier is longer than {MAX_ACCOUNT_BYTES} bytes")]
     TooLong,
-    /// White space, control characters or characters outside ASCII.
-    #[error("the account identifier has a character that is not printable ASCII")]
+    /// White space, control characters, characters outside ASCII, or dots alone.
+    #[error("the account identifier has a character that none may have")]
     BadCharacter,
 }
 
@@ -34,7 +34,9 @@ impl AccountId {
         if text.len() > MAX_ACCOUNT_BYTES {
             return Err(AccountError::TooLong);
         }
-        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        // A dot segment in a backend's path would be a step to another resource.
+        let dots = matches!(text, "." | "..");
+        if dots || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(AccountError::BadCharacter);
         }
         Ok(Self(text.into()))
@@ -68,7 +70,7 @@ mod tests {
     fn empty_long_and_unprintable_identifiers_are_refused() {
         assert_eq!(AccountId::parse(""), Err(AccountError::Empty));
         assert_eq!(AccountId::parse(&"9".repeat(129)), Err(AccountError::TooLong));
-        for bad in ["a b", "a\0b", "a\nb", "kontö"] {
+        for bad in ["a b", "a\0b", "a\nb", "kontö", "..", "."] {
             assert_eq!(AccountId::parse(bad), Err(AccountError::BadCharacter), "{bad:?}");
         }
     }

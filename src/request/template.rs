@@ -76,7 +76,8 @@ impl Template {
         Ok(Self { source: text.to_owned(), pieces })
     }
 
-    /// The text with its values; `None` if one of them is absent.
+    /// The text with its values; `None` if one of them is absent, or if one that becomes part of a
+    /// URI is `.` or `..`: no escape keeps a backend from taking those for a step through its paths.
     pub fn render(&self, facts: &Facts<'_>, encoding: Encoding) -> Option<String> {
         let mut text = String::with_capacity(self.source.len() + 32);
         for piece in &self.pieces {
@@ -84,7 +85,8 @@ impl Template {
                 (Piece::Literal(literal), _) => text.push_str(literal),
                 (Piece::Value(source), Encoding::Plain) => text.push_str(&source.resolve(facts)?),
                 (Piece::Value(source), Encoding::UriComponent) => {
-                    text.extend(utf8_percent_encode(&source.resolve(facts)?, SEGMENT));
+                    let value = source.resolve(facts).filter(|value| !is_dot_segment(value))?;
+                    text.extend(utf8_percent_encode(&value, SEGMENT));
                 }
             }
         }
@@ -98,6 +100,10 @@ impl Template {
             Piece::Literal(_) => None,
         })
     }
+}
+
+fn is_dot_segment(value: &str) -> bool {
+    matches!(value, "." | "..")
 }
 
 fn value_named(name: &str, captured: &[&str]) -> Result<ValueSource, ValueError> {
@@ -117,5 +123,60 @@ impl Captures {
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue};
+
+    use super::*;
+    use crate::request::{RequestHead, RouteId};
+
+    fn render(template: &str, value: &str, encoding: Encoding) -> Option<String> {
+        let head = RequestHead { query: Some("from=2026".into()), ..RequestHead::default() };
+        let mut headers = HeaderMap::new();
+        headers.insert("x-id", HeaderValue::from_str(value).unwrap());
+        let captures = Captures(vec![("account".into(), value.to_owned())]);
+        let route = RouteId::new("r");
+        let facts = Facts {
+            head: &head,
+            headers: &headers,
+            route: &route,
+            captures: &captures,
+            caller: None,
+            account: None,
+            body: None,
+        };
+        Template::parse(template, &["account"]).unwrap().render(&facts, encoding)
+    }
+
+    #[test]
+    fn values_stand_where_the_braces_are() {
+        let text = render("/v1/{account}?from={query.from}", "47", Encoding::UriComponent);
+        assert_eq!(text.unwrap(), "/v1/47?from=2026");
+        assert_eq!(render("{{{header.x-id}}}", "a", Encoding::Plain).unwrap(), "{a}");
+    }
+
+    #[test]
+    fn a_value_cannot_add_a_segment_a_query_or_a_step_up() {
+        let render = |value| render("/v1/{account}", value, Encoding::UriComponent);
+        assert_eq!(render("a/b?c#d%").unwrap(), "/v1/a%2Fb%3Fc%23d%25");
+        assert_eq!(render(".."), None);
+        assert_eq!(render("."), None);
+        assert_eq!(render("...").unwrap(), "/v1/...");
+    }
+
+    #[test]
+    fn an_absent_value_gives_no_text() {
+        assert_eq!(render("/v1/{subject}", "a", Encoding::Plain), None);
+    }
+
+    #[test]
+    fn a_text_that_is_no_template_says_why() {
+        let why = |text: &str| Template::parse(text, &[]).unwrap_err().to_string();
+        assert!(why("/v1/{account").contains("character 4"));
+        assert!(why("/v1/}").contains("character 4"));
+        assert!(why("/v1/{acount}").contains("'acount' is not a source"));
     }
 }

@@ -1,5 +1,6 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use form_urlencoded::parse;
 use http::HeaderName;
@@ -153,12 +154,15 @@ impl EntryName {
     }
 }
 
-/// Goes with a [`CacheKey`] through the proxy: the entry's name, and the epoch at which this
-/// request looked the entry up, which its fill must still find when it ends.
+/// Goes with a [`CacheKey`] through the proxy: the entry's name, and what the request's last lookup
+/// found.
 #[derive(Debug)]
 pub(super) struct Ticket {
     pub(super) name: Arc<EntryName>,
+    /// When it was: a fill must still find the same epoch when it ends.
     epoch: AtomicU64,
+    /// When the answer that it found was made or last found unchanged; `None`: it found none.
+    seen: Mutex<Option<SystemTime>>,
 }
 
 /// No lookup yet. A fill without one could not tell whether a purge came between.
@@ -166,7 +170,7 @@ const NEVER: u64 = u64::MAX;
 
 impl Ticket {
     fn new(name: Arc<EntryName>) -> Self {
-        Self { name, epoch: AtomicU64::new(NEVER) }
+        Self { name, epoch: AtomicU64::new(NEVER), seen: Mutex::default() }
     }
 
     /// The ticket of a key that [`cache_key`] made.
@@ -176,6 +180,14 @@ impl Ticket {
 
     pub(super) fn looked_up_at(&self, epoch: u64) {
         self.epoch.store(epoch, Ordering::Relaxed);
+    }
+
+    pub(super) fn saw(&self, answer: Option<SystemTime>) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+    }
+
+    pub(super) fn seen(&self) -> Option<SystemTime> {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn epoch(&self) -> Option<u64> {

@@ -14,6 +14,7 @@ mod disk;
 mod entry;
 mod epochs;
 mod fill;
+mod flight;
 mod hit;
 mod key;
 mod layout;
@@ -172,7 +173,7 @@ impl Vault {
 
     /// The lock that lets one request fill while others for the same key wait.
     pub fn lock(&'static self) -> &'static CacheKeyLockImpl {
-        &self.lock
+        self
     }
 
     /// [`policy::judge`] now, and whether the answer says that it is too large to be kept: then

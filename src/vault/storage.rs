@@ -33,6 +33,7 @@ impl Storage for Vault {
         let epoch = self.epochs.now(ticket.name.stripes);
         ticket.looked_up_at(epoch);
         let found = self.find(Place::of(key, &ticket.name), &ticket.name, epoch).await;
+        ticket.saw(found.as_ref().map(|entry| entry.meta.updated));
         Ok(found.and_then(|entry| self.give(&entry)))
     }
 
@@ -112,7 +113,7 @@ impl Vault {
         found.filter(|_| self.epochs.now(name.stripes) == epoch).map(Arc::new)
     }
 
-    fn in_memory(&self, place: &Place, epoch: u64) -> Option<Arc<Entry>> {
+    pub(super) fn in_memory(&self, place: &Place, epoch: u64) -> Option<Arc<Entry>> {
         let entry = self.memory.get(&place.hash).or_else(|| self.disk.waiting(&place.hash))?;
         if entry.epoch != epoch || entry.is_over(self.clock.now()) {
             self.memory.forget(&place.hash);

@@ -22,6 +22,25 @@ async fn a_token_is_verified_once() {
 }
 
 #[tokio::test]
+async fn hits_misses_and_fetches_are_counted() {
+    let signer = Signer::p256("k1");
+    let world = World::with_keys(&[&signer.jwk]).await;
+    let gate = world.authenticator();
+    let token = signer.token(&claims());
+    for _ in 0..3 {
+        world.ask(&gate, &token).await.unwrap();
+    }
+    let shown = world.metrics.exposition();
+    for line in [
+        "tollgate_token_cache_lookups_total{hit=\"yes\"} 2",
+        "tollgate_token_cache_lookups_total{hit=\"no\"} 1",
+        "tollgate_identity_key_fetches_total{provider=\"bank\",ok=\"yes\"} 1",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
+    }
+}
+
+#[tokio::test]
 async fn a_cached_token_ends_when_it_expires() {
     let signer = Signer::p256("k1");
     let world = World::with_keys(&[&signer.jwk]).await;

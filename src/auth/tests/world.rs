@@ -23,6 +23,7 @@ pub const ISSUER: &str = "https://idp.bank.example";
 pub struct World {
     pub idp: Idp,
     pub clock: Arc<ManualClock>,
+    pub metrics: Arc<Metrics>,
     pub keyrings: Keyrings,
     pub tokens: Arc<TokenCache>,
     pub provider: Provider,
@@ -33,9 +34,10 @@ impl World {
         let idp = Idp::start().await;
         let clock = Arc::new(ManualClock::at(NOW));
         let dyn_clock: Arc<dyn Clock> = Arc::clone(&clock) as _;
-        let keyrings = Keyrings::new(Handle::current(), dyn_clock, Arc::new(Metrics::default()));
+        let metrics = Arc::new(Metrics::default());
+        let keyrings = Keyrings::new(Handle::current(), dyn_clock, Arc::clone(&metrics));
         let provider = provider(KeySource::Url(idp.keys_url().into()));
-        Self { idp, clock, keyrings, tokens: Arc::default(), provider }
+        Self { idp, clock, metrics, keyrings, tokens: Arc::default(), provider }
     }
 
     /// A world whose provider publishes these keys.

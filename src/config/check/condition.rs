@@ -1,4 +1,5 @@
 use cel::Program;
+use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 
 use super::Check;
 use crate::config::nearest::suggestion;
@@ -8,6 +9,11 @@ use crate::request::{Condition, ConditionError};
 
 /// Longest expression, in bytes: it is evaluated for every request.
 const MAX_BYTES: usize = 4096;
+
+/// Most brackets and choices inside each other, and steps of an expression: parser and evaluation
+/// go down one level of the stack for each.
+const MAX_DEPTH: usize = 24;
+const MAX_STEPS: usize = 100;
 
 /// What is known of a request where a condition is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +37,10 @@ pub(super) fn condition(
         check.error(at, format!("this condition is longer than {MAX_BYTES} bytes"));
         return None;
     }
+    if nesting(text) > MAX_DEPTH {
+        check.error(at, format!("this condition is more than {MAX_DEPTH} levels deep"));
+        return None;
+    }
     let program = match Program::compile(text) {
         Ok(program) => program,
         Err(errors) => {
@@ -45,6 +55,10 @@ pub(super) fn condition(
             return None;
         }
     };
+    if depth(program.expression()) > MAX_STEPS {
+        check.error(at, format!("this condition is more than {MAX_STEPS} steps deep"));
+        return None;
+    }
     let reads = |name: &str| program.references().has_variable(name);
     let unknown = match known {
         Known::All => None,
@@ -61,6 +75,44 @@ pub(super) fn condition(
         return None;
     }
     compiled(text, at, check)
+}
+
+/// Brackets and choices inside each other. Those in texts count too: nobody needs 24.
+fn nesting(text: &str) -> usize {
+    let mut depth = 0_usize;
+    let mut deepest = 0;
+    for byte in text.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' | b'?' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+fn depth(node: &IdedExpr) -> usize {
+    let entry = |entry: &EntryExpr| match entry {
+        EntryExpr::StructField(field) => depth(&field.value),
+        EntryExpr::MapEntry(entry) => depth(&entry.key).max(depth(&entry.value)),
+    };
+    let deepest = match &node.expr {
+        Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) => None,
+        Expr::Select(select) => Some(depth(&select.operand)),
+        Expr::Call(call) => {
+            call.target.iter().map(|target| &**target).chain(&call.args).map(depth).max()
+        }
+        Expr::List(list) => list.elements.iter().map(depth).max(),
+        Expr::Map(map) => map.entries.iter().map(|e| entry(&e.expr)).max(),
+        Expr::Struct(made) => made.entries.iter().map(|e| entry(&e.expr)).max(),
+        Expr::Comprehension(each) => {
+            let inner =
+                [&each.iter_range, &each.accu_init, &each.loop_cond, &each.loop_step, &each.result];
+            inner.into_iter().map(|expression| depth(expression)).max()
+        }
+    };
+    1 + deepest.unwrap_or(0)
 }
 
 fn compiled(text: &str, at: &Spot<'_>, check: &mut Check<'_>) -> Option<Condition> {

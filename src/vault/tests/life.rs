@@ -179,7 +179,7 @@ async fn memory_and_disk_stay_within_bounds_under_a_flood() {
     let directory = tempfile::tempdir().unwrap();
     let small = CacheSettings { memory: 1 << 20, disk: 10 << 20, ..settings() };
     let opened = open(directory.path(), &small);
-    for number in 0..3000 {
+    for number in 0..2000 {
         opened.visit(key(&number.to_string()), &[b'x'; 8000]).await;
         if number % 100 == 0 {
             opened.vault.flush().await;
@@ -191,8 +191,8 @@ async fn memory_and_disk_stay_within_bounds_under_a_flood() {
     assert!(stats.disk_bytes <= 10 << 20, "{stats:?}");
     assert_eq!(stats.queued, 0);
     assert!(stats.disk_entries > 500, "{stats:?}");
-    assert!(opened.kept(key("2999")).await.is_some());
-    assert!(opened.kept(key("2700")).await.is_some(), "on disk, no more in memory");
+    assert!(opened.kept(key("1999")).await.is_some());
+    assert!(opened.kept(key("1700")).await.is_some(), "on disk, no more in memory");
     assert!(opened.kept(key("0")).await.is_none());
 }
 
@@ -308,6 +308,9 @@ async fn nothing_of_an_answer_stands_on_disk_in_clear() {
     let mut files = 0;
     walk(directory.path(), &mut |bytes| {
         files += 1;
+        // The log is allotted ahead.
+        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let bytes = &bytes[..end];
         for secret in ["1234.56", "4711008815", "Mustermann", "secret-parameter", "acme"] {
             let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
             assert!(!found, "{secret} stands on disk");

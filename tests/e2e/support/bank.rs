@@ -70,6 +70,18 @@ impl Bank {
         counts["total"].as_u64().unwrap()
     }
 
+    /// Delay, faults, counters and transfers.
+    pub async fn state(&self) -> Value {
+        self.client.get(self.control("/state")).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// The sum of one counter over all services: `requests`, `inFlight`, `abandoned`.
+    pub async fn sum(&self, counter: &str) -> u64 {
+        let state = self.state().await;
+        let services = state["services"].as_object().unwrap();
+        services.values().map(|service| service[counter].as_u64().unwrap()).sum()
+    }
+
     /// A token as the identity provider gives it to a client.
     pub async fn token(&self, client: &str) -> String {
         let secret = client.replace("-app", "-secret").replace("client-", "secret-");

@@ -134,9 +134,14 @@ impl Tollgate {
 
     /// kill -9 and a new start on the same directory.
     pub async fn crash_and_restart(&mut self) {
+        self.crash_and_relaunch();
+        self.until_ready().await;
+    }
+
+    /// kill -9 and a new start on the same directory, without waiting until it is ready.
+    pub fn crash_and_relaunch(&mut self) {
         self.process.kill();
         self.process = launch(self.folder.path());
-        self.until_ready().await;
     }
 
     pub async fn get(&self, path: &str, token: &str) -> Answer {

@@ -1,7 +1,11 @@
 //! Starts what tests need, waits until it is there, and ends it.
 
+pub mod backend;
 pub mod bank;
 pub mod gateway;
+pub mod recorder;
+pub mod tls;
+pub mod wire;
 
 use std::fmt::Debug;
 use std::net::Ipv4Addr;
@@ -9,6 +13,7 @@ use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+pub use backend::Backend;
 pub use bank::Bank;
 pub use gateway::{Answer, Tollgate};
 

@@ -1,0 +1,143 @@
+use serde_json::json;
+
+use super::*;
+use crate::config::model::Dialect;
+
+fn quota() -> Refusal {
+    Refusal::QuotaExceeded(QuotaRefusal {
+        state: LimitState {
+            policy: "unattended".into(),
+            limit: 4,
+            window: Duration::from_secs(86_400),
+            remaining: 0,
+            reset: Duration::from_millis(3_600_500),
+        },
+        used: 4,
+        partition: 3,
+        offset: 17,
+    })
+}
+
+const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
+
+#[test]
+fn an_exceeded_quota_says_why_and_until_when_and_nothing_internal() {
+    let problem = describe(&quota(), NOW);
+    let (media_type, body) = problem.body(&quota(), Dialect::Problem, "r-1");
+    assert_eq!(media_type, "application/problem+json");
+    assert_eq!(body["type"], "https://iana.org/assignments/http-problem-types#quota-exceeded");
+    assert_eq!(body["status"], 429);
+    assert_eq!(body["violated-policies"], json!(["unattended"]));
+    assert_eq!(body["retry-after"], 3601);
+    assert_eq!(
+        body["detail"],
+        "The quota 'unattended' allows 4 uses of this account in 24 hours; 4 are used. More \
+         are available at 2023-11-14T23:13:20.500Z."
+    );
+    assert!(!body.to_string().contains("offset"));
+}
+
+/// One refusal of every kind.
+fn every_refusal() -> Vec<Refusal> {
+    let state = LimitState {
+        policy: "burst".into(),
+        limit: 10,
+        window: Duration::from_secs(1),
+        remaining: 0,
+        reset: Duration::from_millis(100),
+    };
+    let cluster: std::sync::Arc<str> = "cards".into();
+    vec![
+        Refusal::BadPath(crate::request::PathError::BrokenEscape),
+        Refusal::BadRequest("it has two Host fields"),
+        Refusal::NoRoute,
+        Refusal::MethodNotAllowed { allow: vec![http::Method::GET] },
+        Refusal::UriTooLong,
+        Refusal::HeadersTooLarge,
+        Refusal::Unauthenticated(Challenge::Missing),
+        Refusal::Unauthenticated(Challenge::Malformed("more than one Authorization field")),
+        Refusal::Unauthenticated(Challenge::Invalid("the token has expired")),
+        Refusal::IdentityUnavailable,
+        Refusal::MissingScope { required: "accounts:read".into() },
+        Refusal::Forbidden { rule: "networks".into() },
+        Refusal::RateLimited(state),
+        Refusal::TooManyInProgress { limit: "exports".into() },
+        Refusal::BodyTooLarge { limit: 1024 },
+        Refusal::UnsupportedMediaType,
+        Refusal::MalformedBody("it is empty"),
+        Refusal::BodyTimeout,
+        Refusal::AccountMissing { source: "path.account".into() },
+        Refusal::AccountInvalid(crate::request::AccountError::Empty),
+        Refusal::AccountMismatch,
+        quota(),
+        Refusal::QuotaUnavailable { rule: "unattended".into() },
+        Refusal::NoEndpoint { cluster: cluster.clone() },
+        Refusal::UpstreamFailed { cluster: cluster.clone() },
+        Refusal::UpstreamTimeout { cluster },
+        Refusal::PartFailed { part: "cards".into(), timed_out: false },
+        Refusal::PartFailed { part: "cards".into(), timed_out: true },
+        Refusal::DeadlineExceeded,
+        Refusal::Draining,
+        Refusal::Internal,
+    ]
+}
+
+#[test]
+fn every_problem_stands_in_the_docs_with_its_status() {
+    let docs = include_str!("../../../docs/problems.md");
+    for refusal in every_refusal() {
+        let problem = describe(&refusal, NOW);
+        let row = format!("| {} | `{}` |", problem.status.as_u16(), problem.kind);
+        assert!(docs.contains(&row), "{row} is missing from docs/problems.md");
+    }
+}
+
+#[test]
+fn every_problem_in_every_dialect_reads_as_it_did() {
+    let mut text = String::new();
+    for refusal in every_refusal() {
+        let problem = describe(&refusal, NOW);
+        for dialect in [Dialect::Problem, Dialect::Fdx, Dialect::BerlinGroup] {
+            text.push_str(&problem.body(&refusal, dialect, "r-1").1.to_string());
+            text.push('\n');
+        }
+        for (name, value) in headers(&refusal) {
+            text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
+        }
+        text.push('\n');
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn no_problem_tells_what_is_inside() {
+    for refusal in every_refusal() {
+        let body = describe(&refusal, NOW).body(&refusal, Dialect::Problem, "r-1").1.to_string();
+        for inside in ["cards", "networks", "offset", "partition"] {
+            assert!(!body.contains(inside), "{body}");
+        }
+    }
+}
+
+#[test]
+fn retry_after_is_rounded_up() {
+    let retry = headers(&quota()).into_iter().find(|(name, _)| name == header::RETRY_AFTER);
+    assert_eq!(retry.unwrap().1, "3601");
+}
+
+#[test]
+fn each_api_family_hears_its_own_dialect() {
+    let problem = describe(&quota(), NOW);
+    let (_, fdx) = problem.body(&quota(), Dialect::Fdx, "r-1");
+    assert_eq!(fdx["code"], "429");
+    let (_, berlin) = problem.body(&quota(), Dialect::BerlinGroup, "r-1");
+    assert_eq!(berlin["tppMessages"][0]["code"], "ACCESS_EXCEEDED");
+}
+
+#[test]
+fn limits_are_told_as_structured_fields() {
+    let Refusal::QuotaExceeded(refusal) = quota() else { unreachable!() };
+    let [(_, policy), (_, standing)] = limit_headers(&[refusal.state]).unwrap();
+    assert_eq!(policy, "\"unattended\";q=4;w=86400");
+    assert_eq!(standing, "\"unattended\";r=0;t=3601");
+}

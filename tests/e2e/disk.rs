@@ -1,0 +1,274 @@
+//! A disk that is full, read-only, shared or damaged: clear words, and no confirmed use is lost.
+
+mod small;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use small::{SmallDisk, copy_all, files};
+
+use crate::quota::{a_while_ago, used};
+use crate::support::gateway::base_config;
+use crate::support::{Answer, Bank, Process, Tollgate, eventually, own_address};
+
+fn config(bank: &Bank) -> String {
+    let mut text = base_config(bank) + "quotas:\n";
+    let start = a_while_ago();
+    for (rule, limit) in [("deny", 1000), ("allow", 1000), ("local", 3)] {
+        text += &format!(
+            "  {rule}: {{ per: [account], limit: {limit}, window: 24h, offset: {start}s, \
+             unavailable: {rule} }}\n"
+        );
+    }
+    text += "routes:\n";
+    let cache = ", cache: { fresh: 1h, visible_to: client }";
+    for (id, rule, more) in
+        [("deny", "deny", ""), ("allow", "allow", ""), ("local", "local", ""), ("kept", "allow", cache)]
+    {
+        text += &format!(
+            "  - {{ id: {id}, match: {{ path: \"/{id}/{{account}}\" }}, authenticate: bank, \
+             account: path.account, quotas: [{rule}], cluster: checking, \
+             rewrite: {{ path: \"/v1/{{account}}\" }}{more} }}\n"
+        );
+    }
+    text
+}
+
+/// The same gateway with its state on a disk of its own.
+fn on(disk: &SmallDisk, config: &str) -> String {
+    config.replace("FOLDER/state", &disk.path().join("state").display().to_string())
+}
+
+/// Runs a start that must fail: its exit status and what it said.
+async fn failed_start(config: &Path) -> (Option<i32>, String) {
+    let said = config.with_extension("said");
+    let mut process = Process::start(
+        Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .args(["run", "--config"])
+            .arg(config)
+            .stdout(Stdio::null())
+            .stderr(File::create(&said).unwrap()),
+    );
+    let status = eventually("the start to fail", async || process.exited().ok_or("it runs")).await;
+    (status.code(), fs::read_to_string(said).unwrap())
+}
+
+fn state(gateway: &Tollgate) -> PathBuf {
+    gateway.folder().join("state")
+}
+
+fn is(answer: &Answer, status: u16, unaccounted: bool) -> bool {
+    answer.status == status && (answer.header("x-quota-unaccounted") == "true") == unaccounted
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_state_is_told_so_and_the_first_serves_on() {
+    let bank = Bank::start().await;
+    let gateway = Tollgate::start(&config(&bank)).await;
+    let token = bank.token("budget-app").await;
+    assert_eq!(gateway.get("/deny/4711", &token).await.status, 200);
+    let text = fs::read_to_string(gateway.folder().join("tollgate.yaml")).unwrap();
+    let second = gateway.folder().join("second.yaml");
+    let other = own_address().to_string();
+    fs::write(&second, text.replace(&gateway.address().to_string(), &other)).unwrap();
+    let (status, said) = failed_start(&second).await;
+    assert_eq!(status, Some(4), "{said}");
+    assert!(said.contains(&state(&gateway).display().to_string()), "{said}");
+    assert!(said.contains("in use by another process"), "{said}");
+    assert!(said.contains("give this one a state directory of its own"), "{said}");
+    assert_eq!(gateway.get("/deny/4711", &token).await.status, 200);
+    assert_eq!(used(&gateway, "4711", "deny").await, 2);
+}
+
+#[tokio::test]
+async fn while_the_disk_is_full_each_rule_does_what_it_says_and_nothing_confirmed_is_lost() {
+    let Some(disk) = SmallDisk::mount(24) else { return };
+    let bank = Bank::start().await;
+    let mut gateway = Tollgate::start(&on(&disk, &config(&bank))).await;
+    let token = bank.token("budget-app").await;
+    let mut confirmed = 0;
+    for _ in 0..5 {
+        confirmed += u64::from(is(&gateway.get("/deny/4711", &token).await, 200, false));
+    }
+    assert_eq!(confirmed, 5);
+    assert_eq!(gateway.get("/kept/4711", &token).await.status, 200);
+
+    let ballast = disk.fill();
+    let refused = eventually("the disk to be full", async || {
+        let answer = gateway.get("/deny/4711", &token).await;
+        confirmed += u64::from(answer.status == 200);
+        if answer.status == 200 { Err(confirmed) } else { Ok(answer) }
+    })
+    .await;
+    assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (503, "quota-unavailable"));
+    assert!(refused.json()["detail"].as_str().unwrap().contains("'deny'"), "{refused:?}");
+    for account in ["4711", "new"] {
+        let served = gateway.get(&format!("/allow/{account}"), &token).await;
+        assert!(is(&served, 200, true), "{served:?}");
+    }
+    let hit = gateway.get("/kept/4711", &token).await;
+    assert!(is(&hit, 200, true) && hit.from_cache(), "{hit:?}");
+    assert_eq!(gateway.get("/kept/new", &token).await.status, 200, "a fault of the disk is a miss");
+    for _ in 0..3 {
+        let counted_here = gateway.get("/local/4711", &token).await;
+        assert!(is(&counted_here, 200, true), "{counted_here:?}");
+    }
+    assert_eq!(gateway.get("/local/4711", &token).await.status, 429, "counted in memory");
+    assert_eq!(gateway.get("/deny/4711", &token).await.status, 503);
+
+    fs::remove_file(ballast).unwrap();
+    eventually("the disk to be used again", async || {
+        let answer = gateway.get("/deny/4711", &token).await;
+        confirmed += u64::from(answer.status == 200);
+        if is(&answer, 200, false) { Ok(()) } else { Err(answer.status) }
+    })
+    .await;
+    assert!(used(&gateway, "4711", "deny").await >= confirmed);
+    assert_eq!(used(&gateway, "new", "deny").await, 0);
+    eventually("what was served without counting to be counted", async || {
+        let counted = used(&gateway, "new", "allow").await;
+        if counted >= 2 { Ok(()) } else { Err(counted) }
+    })
+    .await;
+    gateway.crash_and_restart().await;
+    let kept = used(&gateway, "4711", "deny").await;
+    assert!(kept >= confirmed, "{kept} of {confirmed}");
+}
+
+#[tokio::test]
+async fn a_read_only_disk_is_named_at_start_and_nothing_on_it_is_lost() {
+    let Some(disk) = SmallDisk::mount(24) else { return };
+    let bank = Bank::start().await;
+    let mut gateway = Tollgate::start(&on(&disk, &config(&bank))).await;
+    let token = bank.token("budget-app").await;
+    for _ in 0..2 {
+        assert_eq!(gateway.get("/deny/4711", &token).await.status, 200);
+    }
+    gateway.process().kill();
+    disk.remount("ro");
+    let (status, said) = failed_start(&gateway.folder().join("tollgate.yaml")).await;
+    assert_eq!(status, Some(4), "{said}");
+    assert!(said.contains(&disk.path().join("state").display().to_string()), "{said}");
+    assert!(said.contains("Read-only file system"), "{said}");
+    disk.remount("rw");
+    gateway.crash_and_restart().await;
+    assert_eq!(used(&gateway, "4711", "deny").await, 2);
+}
+
+#[tokio::test]
+async fn a_damaged_cache_is_put_aside_and_the_counts_are_kept() {
+    let bank = Bank::start().await;
+    let mut gateway = Tollgate::start(&config(&bank)).await;
+    let token = bank.token("budget-app").await;
+    assert_eq!(gateway.get("/kept/4711", &token).await.status, 200);
+    assert!(gateway.get("/kept/4711", &token).await.from_cache());
+    gateway.crash_and_restart().await;
+    assert!(gateway.get("/kept/4711", &token).await.from_cache(), "it is on disk");
+    gateway.process().kill();
+    for file in files(&state(&gateway).join("cache")) {
+        let length = fs::metadata(&file).unwrap().len();
+        fs::write(&file, vec![0xa5; usize::try_from(length).unwrap()]).unwrap();
+    }
+    gateway.crash_and_restart().await;
+    assert!(gateway.log().contains("the account cache can't be read"), "{}", gateway.log());
+    assert_eq!(used(&gateway, "4711", "allow").await, 3);
+    let view = gateway.view("/cache/4711").await;
+    assert_eq!(view["answers"], serde_json::json!([]));
+    let calls = bank.calls().await;
+    let asked = gateway.get("/kept/4711", &token).await;
+    assert!(asked.status == 200 && !asked.from_cache(), "{asked:?}");
+    assert_eq!(bank.calls().await, calls + 1);
+    assert!(gateway.get("/kept/4711", &token).await.from_cache(), "it keeps answers again");
+    assert_eq!(used(&gateway, "4711", "allow").await, 5);
+}
+
+/// Damage to a state directory, and what the refusal must say.
+type Damage = (&'static str, fn(&Path), &'static [&'static str]);
+
+fn log_of(state: &Path) -> PathBuf {
+    let store = state.join("journal/store");
+    let found = files(&store).into_iter().find(|path| path.extension().is_some_and(|end| end == "jnl"));
+    found.unwrap_or_else(|| panic!("no log in {store:?}"))
+}
+
+/// Up to the last byte that isn't zero: the rest was only set aside.
+fn written(log: &Path) -> Vec<u8> {
+    let mut bytes = fs::read(log).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes.truncate(end + 1);
+    bytes
+}
+
+fn flip_in_the_middle(state: &Path) {
+    let log = log_of(state);
+    let mut bytes = written(&log);
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    fs::write(log, bytes).unwrap();
+}
+
+fn cut_in_half(state: &Path) {
+    let log = log_of(state);
+    let bytes = written(&log);
+    fs::write(log, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+fn overwrite_all(state: &Path) {
+    for file in files(&state.join("journal/store")) {
+        File::options().write(true).open(file).unwrap().write_all(&[0xa5; 64]).unwrap();
+    }
+}
+
+const DAMAGES: [Damage; 6] = [
+    ("a flipped byte", flip_in_the_middle, &["journal", "restore"]),
+    ("a log cut in half", cut_in_half, &["journal", "counts were lost", "Restore"]),
+    ("garbage", overwrite_all, &["journal", "restore"]),
+    (
+        "no store",
+        |state| fs::remove_dir_all(state.join("journal/store")).unwrap(),
+        &["journal", "counts were lost", "Restore"],
+    ),
+    (
+        "no account key",
+        |state| fs::remove_file(state.join("account.key")).unwrap(),
+        &["account.key", "restore"],
+    ),
+    (
+        "half an account key",
+        |state| fs::write(state.join("account.key"), [7; 16]).unwrap(),
+        &["account.key", "restore"],
+    ),
+];
+
+#[tokio::test]
+async fn damaged_counts_are_never_passed_over_the_start_says_what_is_wrong() {
+    let bank = Bank::start().await;
+    let mut gateway = Tollgate::start(&config(&bank)).await;
+    let token = bank.token("budget-app").await;
+    for number in 0..40 {
+        assert_eq!(gateway.get(&format!("/deny/{}", number % 4), &token).await.status, 200);
+    }
+    gateway.process().kill();
+    let state = state(&gateway);
+    let copy = tempfile::tempdir().unwrap();
+    copy_all(&state, copy.path());
+    for (what, damage, words) in DAMAGES {
+        fs::remove_dir_all(&state).unwrap();
+        copy_all(copy.path(), &state);
+        damage(&state);
+        let (status, said) = failed_start(&gateway.folder().join("tollgate.yaml")).await;
+        assert_eq!(status, Some(4), "{what}: {said}");
+        assert!(said.contains(&state.display().to_string()), "{what}: {said}");
+        for word in words {
+            assert!(said.contains(word), "{what}: '{word}' in {said}");
+        }
+    }
+    fs::remove_dir_all(&state).unwrap();
+    copy_all(copy.path(), &state);
+    gateway.crash_and_restart().await;
+    for account in ["0", "1", "2", "3"] {
+        assert_eq!(used(&gateway, account, "deny").await, 10, "{account}");
+    }
+}

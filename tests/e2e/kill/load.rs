@@ -1,0 +1,177 @@
+//! Clients that ask and ask, put up with a gateway that is gone, and remember what they saw.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::task::JoinHandle;
+
+/// Numbers that look random and are the same for the same seed (SplitMix64).
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+/// What clients saw of one account.
+pub struct Account {
+    pub path: String,
+    pub limit: u64,
+    /// Answers of 200 that were read to their end.
+    confirmed: AtomicU64,
+    /// Requests that may have been counted: no answer came, or one that says nothing of it.
+    unknown: AtomicU64,
+}
+
+impl Account {
+    /// Confirmed, unknown.
+    pub fn seen(&self) -> (u64, u64) {
+        (self.confirmed.load(Ordering::SeqCst), self.unknown.load(Ordering::SeqCst))
+    }
+}
+
+enum Outcome {
+    Served,
+    Refused,
+    /// The gateway isn't there: nothing was sent.
+    Absent,
+    Unknown,
+}
+
+pub struct Load {
+    base: String,
+    token: String,
+    accounts: Vec<Account>,
+    open: AtomicUsize,
+    stopped: AtomicBool,
+    /// Statuses other than 200 and 429.
+    odd: Mutex<BTreeMap<u16, u64>>,
+}
+
+impl Load {
+    pub fn new(base: String, token: String, accounts: impl Iterator<Item = (String, u64)>) -> Self {
+        let accounts = accounts
+            .map(|(path, limit)| Account {
+                path,
+                limit,
+                confirmed: AtomicU64::new(0),
+                unknown: AtomicU64::new(0),
+            })
+            .collect();
+        Self {
+            base,
+            token,
+            accounts,
+            open: AtomicUsize::new(1),
+            stopped: AtomicBool::new(false),
+            odd: Mutex::default(),
+        }
+    }
+
+    pub fn accounts(&self) -> &[Account] {
+        &self.accounts
+    }
+
+    /// How many of the accounts are asked for.
+    pub fn open_up_to(&self, count: usize) {
+        self.open.store(count.clamp(1, self.accounts.len()), Ordering::Relaxed);
+    }
+
+    /// Confirmed, unknown, over all accounts.
+    pub fn totals(&self) -> (u64, u64) {
+        let seen = self.accounts.iter().map(Account::seen);
+        seen.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    }
+
+    pub fn start(self: &Arc<Self>, clients: usize, seed: u64) -> Vec<JoinHandle<()>> {
+        self.stopped.store(false, Ordering::SeqCst);
+        let one = |number| Arc::clone(self).ask_on_and_on(Dice::new(seed * 1000 + number));
+        (0..clients as u64).map(|number| tokio::spawn(one(number))).collect()
+    }
+
+    pub async fn stop(&self, clients: Vec<JoinHandle<()>>) {
+        self.stopped.store(true, Ordering::SeqCst);
+        for client in clients {
+            client.await.unwrap();
+        }
+    }
+
+    async fn ask_on_and_on(self: Arc<Self>, mut dice: Dice) {
+        let client = client();
+        while !self.stopped.load(Ordering::SeqCst) {
+            let open = self.open.load(Ordering::Relaxed);
+            let account = &self.accounts[dice.below(open as u64) as usize];
+            if let Outcome::Absent = self.ask(&client, account).await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+
+    async fn ask(&self, client: &reqwest::Client, account: &Account) -> Outcome {
+        let request = client.get(format!("{}{}", self.base, account.path)).bearer_auth(&self.token);
+        let outcome = match request.send().await {
+            Ok(answer) => {
+                let status = answer.status().as_u16();
+                self.judge(status, answer.bytes().await.is_ok())
+            }
+            Err(error) if error.is_connect() => Outcome::Absent,
+            Err(_) => Outcome::Unknown,
+        };
+        match outcome {
+            Outcome::Served => _ = account.confirmed.fetch_add(1, Ordering::SeqCst),
+            Outcome::Unknown => _ = account.unknown.fetch_add(1, Ordering::SeqCst),
+            Outcome::Refused | Outcome::Absent => {}
+        }
+        outcome
+    }
+
+    fn judge(&self, status: u16, whole: bool) -> Outcome {
+        match status {
+            200 if whole => Outcome::Served,
+            200 => Outcome::Unknown,
+            429 => Outcome::Refused,
+            other => {
+                *self.odd.lock().unwrap().entry(other).or_default() += 1;
+                Outcome::Unknown
+            }
+        }
+    }
+
+    /// Asks for each account until it is refused.
+    pub async fn use_up_all(&self, clients: usize) {
+        let client = client();
+        let one = async |account: &Account| {
+            // One more than the limit is already a failure, which the caller finds.
+            for _ in 0..=account.limit * 2 {
+                if let Outcome::Refused = self.ask(&client, account).await {
+                    return;
+                }
+            }
+            panic!("{} is never refused", account.path);
+        };
+        futures::stream::iter(&self.accounts).for_each_concurrent(clients, one).await;
+    }
+
+    /// While it starts, a gateway may say that it can't tell yet who is calling; nothing else goes
+    /// wrong.
+    pub fn assert_only_expected_answers(&self) {
+        let odd = self.odd.lock().unwrap();
+        assert!(odd.keys().all(|status| *status == 503), "statuses other than 200 and 429: {odd:?}");
+    }
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap()
+}

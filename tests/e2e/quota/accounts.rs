@@ -1,0 +1,97 @@
+//! Where the account stands in a request, and what must agree with it.
+
+use http::Method;
+use serde_json::json;
+
+use super::World;
+
+const RULES: &str = "  day: { per: [account], limit: 2, window: 24h }\n";
+
+fn route(id: &str, account: &str) -> String {
+    format!(
+        "  - {{ id: {id}, match: {{ path: /{id} }}, authenticate: bank, account: {account}, \
+         quotas: [day], cluster: checking, rewrite: {{ path: /echo/{id} }} }}\n"
+    )
+}
+
+#[tokio::test]
+async fn the_account_is_found_in_query_header_claim_and_body() {
+    let routes = route("query", "query.account")
+        + &route("header", "header.x-account")
+        + &route("claim", "claim.consent.account")
+        + &route("body", "body./order/from");
+    let world = World::start(RULES, &routes).await;
+    let token = world.bank.mint(json!({ "claims": { "consent": { "account": "c1" } } })).await;
+    let order = json!({ "order": { "from": "b1", "amount": 5 } }).to_string().into_bytes();
+    let json_type = ("content-type", "application/json");
+    for (account, method, path, headers, body) in [
+        ("q1", Method::GET, "/query?account=q1", vec![], vec![]),
+        ("h1", Method::GET, "/header", vec![("x-account", "h1")], vec![]),
+        ("c1", Method::GET, "/claim", vec![], vec![]),
+        ("b1", Method::POST, "/body", vec![json_type], order.clone()),
+    ] {
+        for wanted in [200, 200, 429] {
+            let answer =
+                world.gateway.send(method.clone(), path, &token, &headers, body.clone()).await;
+            assert_eq!(answer.status, wanted, "{path}: {answer:?}");
+            if path == "/body" && wanted == 200 {
+                let seen = answer.json();
+                assert_eq!(seen["body"].as_str().unwrap().as_bytes(), order, "it was passed on");
+            }
+        }
+        assert_eq!(world.used(account, "day").await, 2, "{account}");
+    }
+    // A number is an account as well.
+    let number = json!({ "order": { "from": 77 } }).to_string().into_bytes();
+    let answer =
+        world.gateway.send(Method::POST, "/body", &token, &[json_type], number).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(world.used("77", "day").await, 1);
+    for (path, headers) in [("/query", vec![]), ("/header", vec![]), ("/query?other=1", vec![])] {
+        let none = world.gateway.get_with(path, &token, &headers).await;
+        assert_eq!((none.status.as_u16(), none.problem().as_str()), (400, "account-missing"), "{path}");
+    }
+    let empty = world.gateway.get("/query?account=", &token).await;
+    assert_eq!((empty.status.as_u16(), empty.problem().as_str()), (400, "account-invalid"));
+    let long = world.gateway.get(&format!("/query?account={}", "9".repeat(129)), &token).await;
+    assert_eq!((long.status.as_u16(), long.problem().as_str()), (400, "account-invalid"));
+    let odd = world.gateway.get("/query?account=a%00b", &token).await;
+    assert_eq!(odd.status, 400, "{odd:?}");
+}
+
+#[tokio::test]
+async fn an_account_that_the_token_was_not_granted_for_is_refused_and_not_charged() {
+    let routes = "  - { id: own, match: { path: \"/own/{account}\" }, authenticate: bank, \
+                  account: { from: path.account, agrees_with: claim.accounts }, quotas: [day], \
+                  cluster: checking, rewrite: { path: \"/v1/{account}\" } }\n"
+        .to_owned()
+        + &route("pair", "{ from: header.x-account, agrees_with: query.account }");
+    let world = World::start(RULES, &routes).await;
+    let listed = world.bank.mint(json!({ "claims": { "accounts": ["a1", "a2"] } })).await;
+    let single = world.bank.mint(json!({ "claims": { "accounts": "a1" } })).await;
+    for (token, path, status) in [
+        (&listed, "/own/a1", 200),
+        (&listed, "/own/a2", 200),
+        (&listed, "/own/a3", 403),
+        (&listed, "/own/A1", 403),
+        (&single, "/own/a1", 200),
+        (&single, "/own/a2", 403),
+        (&world.token, "/own/a1", 403),
+    ] {
+        let answer = world.gateway.get(path, token).await;
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+        if status == 403 {
+            assert_eq!(answer.problem(), "account-mismatch");
+        }
+    }
+    for (account, used) in [("a1", 2), ("a2", 1), ("a3", 0), ("A1", 0)] {
+        assert_eq!(world.used(account, "day").await, used, "{account}");
+    }
+    let pair = async |path: &str| {
+        let answer = world.gateway.get_with(path, &world.token, &[("x-account", "p1")]).await;
+        answer.status.as_u16()
+    };
+    assert_eq!(pair("/pair?account=p1").await, 200);
+    assert_eq!(pair("/pair?account=p2").await, 403);
+    assert_eq!(pair("/pair").await, 403, "nothing agrees with nothing");
+}

@@ -1,0 +1,76 @@
+//! What a rule counts for itself: `per`.
+
+use serde_json::json;
+
+use super::{World, buckets, route};
+
+#[tokio::test]
+async fn clients_share_the_bucket_of_an_account_unless_the_rule_is_per_client() {
+    let rules = "  shared: { per: [account], limit: 3, window: 24h }\n\
+                 \x20 own: { per: [account, client], limit: 3, window: 24h }\n";
+    let world = World::start(rules, &(route("shared", "shared") + &route("own", "own"))).await;
+    let ledger = world.bank.token("ledger-app").await;
+    assert_eq!(world.statuses("/shared/4711", 2).await, [200, 200]);
+    assert_eq!(world.gateway.get("/shared/4711", &ledger).await.status, 200);
+    assert_eq!(world.gateway.get("/shared/4711", &ledger).await.status, 429);
+    assert_eq!(world.get("/shared/4711").await.status, 429);
+    assert_eq!(world.get("/shared/4712").await.status, 200, "another account has its own");
+
+    assert_eq!(world.statuses("/own/4711", 4).await, [200, 200, 200, 429]);
+    assert_eq!(world.gateway.get("/own/4711", &ledger).await.status, 200);
+    let mut seen: Vec<(String, u64)> = buckets(&world.gateway, "4711", "own")
+        .await
+        .iter()
+        .map(|bucket| (bucket["dimensions"].as_str().unwrap().to_owned(), bucket["used"].as_u64().unwrap()))
+        .collect();
+    seen.sort();
+    assert_eq!(seen, [("client=budget-app".to_owned(), 3), ("client=ledger-app".to_owned(), 1)]);
+    assert_eq!(buckets(&world.gateway, "4711", "shared").await[0]["dimensions"], "");
+}
+
+#[tokio::test]
+async fn a_rule_counts_by_route_subject_header_or_claim_where_it_says_so() {
+    let mut rules = String::new();
+    let mut routes = String::new();
+    for (name, per) in [
+        ("by-route", "route"),
+        ("by-subject", "subject"),
+        ("by-header", "header.x-tpp"),
+        ("by-claim", "claim.org.id"),
+        ("by-method", "method"),
+        ("by-query", "query.class"),
+    ] {
+        rules += &format!("  {name}: {{ per: [account, {per}], limit: 1, window: 24h }}\n");
+        routes += &route(name, name);
+    }
+    routes += &route("twin", "by-route");
+    let world = World::start(&rules, &routes).await;
+
+    assert_eq!(world.statuses("/by-route/4711", 2).await, [200, 429]);
+    assert_eq!(world.statuses("/twin/4711", 2).await, [200, 429], "another route of the same rule");
+
+    for claims in [json!({ "sub": "anna" }), json!({ "sub": "bert" })] {
+        let token = world.bank.mint(json!({ "claims": claims })).await;
+        assert_eq!(world.gateway.get("/by-subject/4711", &token).await.status, 200, "{claims}");
+        assert_eq!(world.gateway.get("/by-subject/4711", &token).await.status, 429, "{claims}");
+    }
+    for org in ["one", "two"] {
+        let token = world.bank.mint(json!({ "claims": { "org": { "id": org } } })).await;
+        assert_eq!(world.gateway.get("/by-claim/4711", &token).await.status, 200, "{org}");
+        assert_eq!(world.gateway.get("/by-claim/4711", &token).await.status, 429, "{org}");
+    }
+    for headers in [&[("x-tpp", "one")][..], &[("x-tpp", "two")], &[]] {
+        let asked = world.gateway.get_with("/by-header/4711", &world.token, headers).await;
+        assert_eq!(asked.status, 200, "{headers:?}");
+        let again = world.gateway.get_with("/by-header/4711", &world.token, headers).await;
+        assert_eq!(again.status, 429, "{headers:?}: those without the header share a bucket");
+    }
+    assert_eq!(world.statuses("/by-query/4711?class=a", 2).await, [200, 429]);
+    assert_eq!(world.statuses("/by-query/4711?class=b", 2).await, [200, 429]);
+    assert_eq!(world.statuses("/by-method/4711", 2).await, [200, 429]);
+    let head = world
+        .gateway
+        .send(http::Method::HEAD, "/by-method/4711", &world.token, &[], Vec::new())
+        .await;
+    assert_eq!(head.status, 200);
+}

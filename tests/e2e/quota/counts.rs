@@ -1,0 +1,112 @@
+//! Which requests and answers are uses: `when`, `counts`, `count_hits`, `accuracy`.
+
+use serde_json::json;
+
+use super::{World, count, route, route_to, standing};
+
+const PRESENT: (&str, &str) = ("x-fapi-customer-ip-address", "203.0.113.7");
+
+#[tokio::test]
+async fn a_request_that_the_condition_lets_off_is_neither_counted_nor_refused() {
+    let rules = "  unattended: { per: [account], limit: 2, window: 24h, \
+                 when: \"!('x-fapi-customer-ip-address' in request.headers)\" }\n\
+                 \x20 odd: { per: [account], limit: 1, window: 24h, \
+                 when: \"int(request.headers['x-count']) > 0\" }\n";
+    let world = World::start(rules, &(route("when", "unattended") + &route("odd", "odd"))).await;
+    for _ in 0..3 {
+        let present = world.gateway.get_with("/when/4711", &world.token, &[PRESENT]).await;
+        assert_eq!(present.status, 200);
+        assert_eq!(present.header("ratelimit"), "", "it stands against no limit");
+    }
+    assert_eq!(world.used("4711", "unattended").await, 0);
+    assert_eq!(world.statuses("/when/4711", 3).await, [200, 200, 429]);
+    let present = world.gateway.get_with("/when/4711", &world.token, &[PRESENT]).await;
+    assert_eq!(present.status, 200, "with the customer there, also when all is used");
+    assert_eq!(world.used("4711", "unattended").await, 2);
+
+    let odd = async |value: &str| {
+        world.gateway.get_with("/odd/4711", &world.token, &[("x-count", value)]).await
+    };
+    assert_eq!(odd("0").await.status, 200);
+    assert_eq!(world.used("4711", "odd").await, 0);
+    assert_eq!(odd("no number").await.status, 200);
+    assert_eq!(world.used("4711", "odd").await, 1, "a condition that fails counts");
+    assert_eq!(world.get("/odd/4711").await.status, 429);
+}
+
+#[tokio::test]
+async fn what_the_backend_failed_to_answer_is_given_back_unless_the_rule_counts_all() {
+    let rules = "  lenient: { per: [account], limit: 50, window: 24h }\n\
+                 \x20 stern: { per: [account], limit: 50, window: 24h, counts: all }\n";
+    let mut routes = String::new();
+    let faults = [
+        ("checking", "500"),
+        ("savings", "cut"),
+        ("cards", "down"),
+        ("loans", "refuse"),
+        ("investments", "garbage"),
+    ];
+    for (service, _) in faults {
+        routes += &route_to(service, service, "lenient, stern", "");
+    }
+    let world = World::start(rules, &routes).await;
+    for (service, fault) in faults {
+        let account = format!("acc-{service}");
+        let path = format!("/{service}/{account}");
+        assert_eq!(world.get(&path).await.status, 200);
+        world.bank.fault(service, fault).await;
+        for _ in 0..3 {
+            let method = http::Method::GET;
+            let answer = world.gateway.try_send(method, &path, &world.token, &[], Vec::new()).await;
+            let failed = answer.as_ref().map_or(true, |answer| answer.status.as_u16() >= 500);
+            assert!(failed, "{fault}: {answer:?}");
+        }
+        world.until_used(&account, "stern", 4).await;
+        world.until_used(&account, "lenient", 1).await;
+        world.bank.fault(service, "ok").await;
+    }
+    // Not the backend's fault.
+    assert_eq!(world.get("/checking/none-such").await.status, 404);
+    assert_eq!(world.used("none-such", "lenient").await, 1, "an answer below 500 is a use");
+}
+
+#[tokio::test]
+async fn answers_from_the_cache_are_uses_unless_the_rule_says_otherwise() {
+    let rules = "  every: { per: [account], limit: 4, window: 24h }\n\
+                 \x20 backend: { per: [account], limit: 2, window: 24h, count_hits: false }\n";
+    let cache = ", cache: { fresh: 1h, visible_to: client }";
+    let routes = route_to("checking", "both", "every, backend", cache)
+        + &route_to("checking", "spared", "backend", cache);
+    let world = World::start(rules, &routes).await;
+    let first = world.get("/both/4711").await;
+    assert!(first.status == 200 && !first.from_cache(), "{first:?}");
+    for left in [2, 1, 0] {
+        let hit = world.get("/both/4711").await;
+        assert!(hit.status == 200 && hit.from_cache(), "{hit:?}");
+        assert_eq!(standing(&hit, "every").0, left);
+    }
+    assert_eq!(world.get("/both/4711").await.status, 429, "the fifth, though it is cached");
+    world.until_used("4711", "backend", 1).await;
+    assert_eq!(world.used("4711", "every").await, 4);
+
+    for _ in 0..5 {
+        assert_eq!(world.get("/spared/4712").await.status, 200, "hits cost nothing here");
+        world.until_used("4712", "backend", 1).await;
+    }
+    assert_eq!(world.bank.calls().await, 2);
+}
+
+#[tokio::test]
+async fn a_fast_rule_serves_counts_and_keeps_the_count() {
+    let rules = "  fast: { per: [account], limit: 12, window: 24h, accuracy: { fast: 3 } }\n";
+    let mut world = World::start(rules, &route("fast", "fast")).await;
+    let first = world.get("/fast/4711").await;
+    assert_eq!((first.status.as_u16(), standing(&first, "fast").0), (200, 11));
+    assert_eq!(world.statuses("/fast/4711", 6).await, [200; 6]);
+    world.until_used("4711", "fast", 7).await;
+    world.gateway.crash_and_restart().await;
+    let later = world.statuses("/fast/4711", 8).await;
+    assert_eq!((count(&later, 200), count(&later, 429)), (5, 3), "{later:?}");
+    let refused = world.get("/fast/4711").await;
+    assert_eq!(refused.json()["violated-policies"], json!(["fast"]));
+}

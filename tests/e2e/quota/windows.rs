@@ -1,0 +1,110 @@
+//! When uses come back, and what callers are told about it.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use super::{World, route, standing};
+use crate::support::{PATIENCE, eventually};
+
+fn unix_millis() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()
+}
+
+#[tokio::test]
+async fn a_refusal_says_which_quota_is_used_up_and_until_when() {
+    let rules = "  monthly: { per: [account], limit: 2, window: 30d, rolling: true }\n";
+    let world = World::start(rules, &route("month", "monthly")).await;
+    let first = world.get("/month/4711").await;
+    let month = 30 * 86_400;
+    assert_eq!(first.header("ratelimit-policy"), format!("\"monthly\";q=2;w={month}"));
+    let (left, resets) = standing(&first, "monthly");
+    assert_eq!(left, 1);
+    assert!((month - 60..=month).contains(&resets), "{resets}");
+    assert_eq!(first.header("retry-after"), "");
+    assert_eq!(standing(&world.get("/month/4711").await, "monthly").0, 0);
+
+    let refused = world.get("/month/4711").await;
+    assert_eq!(refused.status, 429);
+    assert_eq!(refused.header("content-type"), "application/problem+json");
+    assert_eq!(refused.header("cache-control"), "no-store");
+    let wait: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((month - 60..=month).contains(&wait), "{wait}");
+    let (left, resets) = standing(&refused, "monthly");
+    assert!(left == 0 && resets.abs_diff(wait) <= 1, "{refused:?}");
+    assert_eq!(refused.header("ratelimit-policy"), format!("\"monthly\";q=2;w={month}"));
+    let body = refused.json();
+    assert_eq!(body["type"], "https://iana.org/assignments/http-problem-types#quota-exceeded");
+    assert_eq!(body["title"], "The account's quota is used up");
+    assert_eq!(body["status"], 429);
+    assert_eq!(body["violated-policies"], json!(["monthly"]));
+    assert_eq!((&body["limit"], &body["used"], &body["window"]), (&json!(2), &json!(2), &json!(month)));
+    assert!(body["retry-after"].as_u64().unwrap().abs_diff(wait) <= 1, "{body}");
+    let detail = body["detail"].as_str().unwrap();
+    assert!(detail.contains("'monthly' allows 2 uses of this account in 30 days; 2 are used"), "{detail}");
+    let id = refused.header("x-request-id");
+    assert!(!id.is_empty());
+    assert_eq!(body["instance"], format!("urn:request:{id}"));
+    let text = String::from_utf8(refused.body.clone()).unwrap();
+    assert!(!text.contains("offset") && !text.contains("partition") && !text.contains("4711"), "{text}");
+}
+
+#[tokio::test]
+async fn a_fixed_window_gives_all_uses_back_when_it_ends_and_not_before() {
+    let rules = "  short: { per: [account], limit: 2, window: 2s }\n";
+    let world = World::start(rules, &route("short", "short")).await;
+    let refused = eventually("a window to be used up", async || {
+        let answer = world.get("/short/4711").await;
+        if answer.status == 429 { Ok(answer) } else { Err(answer.status) }
+    })
+    .await;
+    let heard = unix_millis();
+    let wait: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=2).contains(&wait), "{wait}");
+    assert_eq!(refused.header("ratelimit-policy"), "\"short\";q=2;w=2");
+    assert!(standing(&refused, "short").1.abs_diff(wait) <= 1);
+    assert!(refused.json()["detail"].as_str().unwrap().contains("in 2 seconds"));
+    let served = eventually("the next window", async || {
+        let answer = world.get("/short/4711").await;
+        if answer.status == 200 { Ok(answer) } else { Err(answer.status) }
+    })
+    .await;
+    let served_at = unix_millis();
+    // The refusal was made at most a round trip before it was heard; the window ends on the grid.
+    let asked = heard - 1000;
+    assert!(served_at / 2000 > asked / 2000, "served at {served_at}, refused about {heard}");
+    assert_eq!(standing(&served, "short").0, 1, "the whole window is free again");
+    let waited = Duration::from_millis(u64::try_from(served_at - heard).unwrap());
+    assert!(waited <= Duration::from_secs(wait) + Duration::from_secs(1), "{waited:?} for {wait} s");
+}
+
+#[tokio::test]
+async fn a_rolling_window_never_has_more_uses_than_its_limit_in_any_span_of_its_length() {
+    let rules = "  rolling: { per: [account], limit: 3, window: 1s, rolling: true }\n";
+    let world = World::start(rules, &route("roll", "rolling")).await;
+    let start = Instant::now();
+    let mut served: Vec<(Instant, Instant)> = Vec::new();
+    let mut refused = 0;
+    while served.len() < 9 {
+        assert!(start.elapsed() < PATIENCE, "only {} were served", served.len());
+        let sent = Instant::now();
+        let answer = world.get("/roll/4711").await;
+        match answer.status.as_u16() {
+            200 => served.push((sent, Instant::now())),
+            429 => {
+                refused += 1;
+                let wait: u64 = answer.header("retry-after").parse().unwrap();
+                assert!(wait <= 1, "{wait}");
+            }
+            other => panic!("{other}: {answer:?}"),
+        }
+    }
+    assert!(refused > 0);
+    for pair in served.windows(4) {
+        // Admitted after it was sent and before it was answered.
+        let span = pair[3].1 - pair[0].0;
+        assert!(span >= Duration::from_millis(999), "four uses in {span:?}");
+    }
+    let all = served[8].1 - served[0].0;
+    assert!(all < Duration::from_secs(10), "uses come back as they age: {all:?} for nine");
+}

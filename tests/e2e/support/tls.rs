@@ -1,0 +1,149 @@
+//! Certificates, and TLS clients that show what a handshake came to.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+
+use openssl::pkey::PKey;
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
+use openssl::x509::X509;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair,
+};
+use tempfile::TempDir;
+
+use super::PATIENCE;
+
+/// An authority and what it signs, as files.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: TempDir,
+}
+
+/// A certificate and its key.
+#[derive(Clone)]
+pub struct Signed {
+    pub certificate_file: PathBuf,
+    pub key_file: PathBuf,
+    pub certificate: String,
+    pub key: String,
+    pub der: Vec<u8>,
+}
+
+impl Authority {
+    pub fn new(name: &str) -> Self {
+        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let issuer = CertifiedIssuer::self_signed(parameters, key).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("authority.pem"), issuer.pem()).unwrap();
+        Self { issuer, folder }
+    }
+
+    /// The file with its certificate.
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("authority.pem")
+    }
+
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// Signs a certificate into `FILE.crt` and `FILE.key`, in the place of those before.
+    pub fn sign(&self, file: &str, names: &[&str]) -> Signed {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut parameters = CertificateParams::new(names).unwrap();
+        parameters.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
+        let signed = Signed {
+            certificate_file: self.folder.path().join(format!("{file}.crt")),
+            key_file: self.folder.path().join(format!("{file}.key")),
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+            der: certificate.der().to_vec(),
+        };
+        std::fs::write(&signed.certificate_file, &signed.certificate).unwrap();
+        std::fs::write(&signed.key_file, &signed.key).unwrap();
+        signed
+    }
+}
+
+impl Signed {
+    /// As it stands in a listener's `certificates`.
+    pub fn entry(&self) -> String {
+        let (certificate, key) = (self.certificate_file.display(), self.key_file.display());
+        format!("{{ certificate: {certificate}, key: {key} }}")
+    }
+}
+
+/// What a client offers in a handshake.
+#[derive(Clone, Default)]
+pub struct Hello {
+    /// Name asked for (SNI).
+    pub name: Option<&'static str>,
+    /// Protocols by ALPN, as they stand on the wire.
+    pub alpn: &'static [u8],
+    pub certificate: Option<Signed>,
+    pub newest: Option<SslVersion>,
+    /// Sent on the connection; what comes back until its end is the answer.
+    pub request: String,
+}
+
+/// What it got.
+#[derive(Debug)]
+pub struct Shaken {
+    /// The server's certificate.
+    pub der: Vec<u8>,
+    /// The protocol that the server picked.
+    pub alpn: Option<Vec<u8>>,
+    pub version: &'static str,
+    /// Up to the end of the connection, or of what was waited for.
+    pub answer: String,
+}
+
+/// Shakes hands, sends the request and reads the answer to its end.
+pub async fn shake(address: SocketAddr, hello: Hello) -> Result<Shaken, String> {
+    tokio::task::spawn_blocking(move || shake_blocking(address, &hello)).await.unwrap()
+}
+
+fn shake_blocking(address: SocketAddr, hello: &Hello) -> Result<Shaken, String> {
+    let mut builder = SslConnector::builder(SslMethod::tls()).unwrap();
+    // Which certificate came is what tests compare, byte for byte.
+    builder.set_verify(SslVerifyMode::NONE);
+    builder.set_max_proto_version(hello.newest).unwrap();
+    if !hello.alpn.is_empty() {
+        builder.set_alpn_protos(hello.alpn).unwrap();
+    }
+    if let Some(own) = &hello.certificate {
+        builder.set_certificate(&X509::from_pem(own.certificate.as_bytes()).unwrap()).unwrap();
+        let key = PKey::private_key_from_pem(own.key.as_bytes()).unwrap();
+        builder.set_private_key(&key).unwrap();
+    }
+    let mut ssl = builder.build().configure().unwrap();
+    ssl.set_use_server_name_indication(hello.name.is_some());
+    ssl.set_verify_hostname(false);
+    let tcp = TcpStream::connect(address).map_err(|error| error.to_string())?;
+    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    let name = hello.name.unwrap_or("unnamed.example");
+    let mut stream = ssl.connect(name, tcp).map_err(|error| error.to_string())?;
+    stream.write_all(hello.request.as_bytes()).map_err(|error| error.to_string())?;
+    let mut answer = Vec::new();
+    if !hello.request.is_empty() {
+        // TLS 1.3 tells a client that its certificate was refused only here.
+        let read = stream.read_to_end(&mut answer);
+        if answer.is_empty() {
+            return Err(format!("no answer: {read:?}"));
+        }
+    }
+    Ok(Shaken {
+        der: stream.ssl().peer_certificate().unwrap().to_der().unwrap(),
+        alpn: stream.ssl().selected_alpn_protocol().map(<[u8]>::to_vec),
+        version: stream.ssl().version_str(),
+        answer: String::from_utf8_lossy(&answer).into_owned(),
+    })
+}
