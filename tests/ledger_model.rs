@@ -24,8 +24,11 @@ const PERIOD: u64 = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rules {
     All,
-    /// A gateway acts on its claim when the journal confirms it, without reading up to it.
+    /// A gateway reads from its claim on, not up to it.
     ClaimWithoutReading,
+    /// A gateway acts on its claim when it has read that, without reading on to what replaced
+    /// earlier records meanwhile.
+    ActOnClaim,
     /// A use is admitted when the journal confirms it, not when it is read back.
     AdmitOnConfirmation,
     /// Uses written under an epoch that a newer claim had ended are not counted.
@@ -77,14 +80,15 @@ struct World {
     /// Asks answered so that nothing can have been written for them.
     refused: u64,
     asked: u64,
-    /// Crashes and lost ownerships so far: for each, a fast rule may admit its bound too many.
-    broken: u64,
-    latest: UnixMillis,
+    crashed: u64,
+    /// Where each period admitted, by offset.
+    periods: BTreeMap<Offset, UnixMillis>,
     wrong: Option<&'static str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Entry {
+    sender: usize,
     record: Record,
     compacted: bool,
 }
@@ -93,13 +97,13 @@ struct Entry {
 struct Gateway {
     owner: Owner<Client>,
     position: usize,
+    /// One past the last record that it was given.
+    given: Offset,
     wall: UnixMillis,
     waiting: usize,
     held: Vec<Held>,
     /// An independent fold of what it has read: by epoch, admitted and refunded.
     seen: BTreeMap<(Period, u32, Offset), (u64, u64)>,
-    /// Written, and not confirmed to it yet.
-    unconfirmed: Vec<(Offset, Record)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -131,8 +135,7 @@ enum Action {
     Lose(usize),
     /// Its sender is told that it may be lost. It stays in transit.
     TellUnsure(usize),
-    /// A sender learns that its oldest written record is, or is told that it may be lost.
-    Confirm(usize),
+    /// The sender of a written record that it has not read is told that it may be lost.
     LoseConfirmation(usize),
     Crash(usize),
     FallSilent(usize),
@@ -156,11 +159,11 @@ fn gateway() -> Gateway {
     Gateway {
         owner: owner(),
         position: 0,
+        given: 0,
         wall: UnixMillis(PERIOD / 2),
         waiting: 0,
         held: Vec::new(),
         seen: BTreeMap::new(),
-        unconfirmed: Vec::new(),
     }
 }
 
@@ -206,15 +209,11 @@ impl Fleet {
 impl World {
     fn step(&mut self, fleet: &Fleet, who: usize, event: Event<Client>, steady: Duration) {
         let gateway = &mut self.gateways[who];
-        let owned = matches!(gateway.owner.role(), Role::Owning { .. });
         let read = match &event {
             Event::Read(offset, record) => Some((*offset, record.clone())),
             _ => None,
         };
         let effects = gateway.owner.step(event, Now { wall: gateway.wall, steady });
-        if owned && !matches!(gateway.owner.role(), Role::Owning { .. }) {
-            self.broken += 1;
-        }
         for effect in effects {
             match effect {
                 Effect::Append(record) => self.transit.push((who, record)),
@@ -237,15 +236,16 @@ impl World {
                 self.admitted += 1;
                 *self.kept.entry((held.period, held.round)).or_default() += 1;
                 gateway.held.push(held.clone());
-                if let Some((offset, Record::Use(used))) = read {
+                if let Some((offset, Record::Use(used))) = read
+                    && fleet.rules == Rules::All
+                {
                     self.admitted_at(*offset, used, &held);
                 }
             }
             Answer::Exceeded(standing) => {
                 self.refused += 1;
-                if gateway.shown() < fleet.limit
-                    || standing.offset + 1 != gateway.position as Offset
-                {
+                let last = standing.offset + 1 == gateway.given;
+                if fleet.rules == Rules::All && (!last || gateway.shown() < fleet.limit) {
                     self.wrong = Some("I2: refused without a fold that has reached the limit");
                 }
             }
@@ -261,10 +261,10 @@ impl World {
         if newest.map(|epoch| epoch as Offset) != Some(used.epoch) {
             self.wrong = Some("I5: an epoch admitted after a newer claim");
         }
-        if held.period.start < self.latest {
+        self.periods.insert(offset, held.period.start);
+        if !self.periods.values().is_sorted() {
             self.wrong = Some("I8: a period went back");
         }
-        self.latest = self.latest.max(held.period.start);
     }
 
     /// All that was ever written.
@@ -279,7 +279,10 @@ impl World {
     }
 
     fn judge(&mut self, fleet: &Fleet) {
-        let most = fleet.limit + fleet.fast.unwrap_or(0) * self.broken;
+        // A fast rule may admit its bound too many for each crash and each change of owner.
+        let claims = self.log.iter().filter(|entry| matches!(entry.record, Record::Claim(_)));
+        let breaks = (claims.count() as u64).saturating_sub(1) + self.crashed;
+        let most = fleet.limit + fleet.fast.unwrap_or(0) * breaks;
         if self.kept.values().any(|kept| *kept > most) {
             self.wrong = Some("I1, I4: one too many was admitted");
         }
@@ -287,7 +290,8 @@ impl World {
         let total = |part: fn(&Use) -> u64| all.iter().map(part).sum::<u64>();
         let (written, given_back) = (total(|used| used.admitted), total(|used| used.refunded));
         // Sweeps and resets remove counts from the fold, and fast uses may be counted twice.
-        if fleet.sweeps == 0 && fleet.resets == 0 && fleet.fast.is_none() {
+        let plain = fleet.sweeps == 0 && fleet.resets == 0 && fleet.fast.is_none();
+        if plain && fleet.rules == Rules::All {
             if written < self.admitted {
                 self.wrong = Some("I3: an admitted use is not in the log");
             }
@@ -295,7 +299,7 @@ impl World {
                 self.wrong = Some("I3: more uses in the log than were asked for");
             }
         }
-        if given_back > self.refunded {
+        if given_back > self.refunded && fleet.rules == Rules::All {
             self.wrong = Some("I6: a use was given back twice");
         }
         if fleet.rules == Rules::All {
@@ -310,22 +314,23 @@ impl World {
 
     fn write(&mut self, fleet: &Fleet, who: usize, record: Record) {
         let offset = self.log.len() as Offset;
-        self.log.push(Entry { record: record.clone(), compacted: false });
+        self.log.push(Entry { sender: who, record: record.clone(), compacted: false });
+        if matches!((&record, fleet.rules), (Record::Claim(_), Rules::ClaimWithoutReading)) {
+            self.gateways[who].position = offset as usize;
+        }
         let at_once = match (&record, fleet.rules) {
-            (Record::Claim(_), Rules::ClaimWithoutReading) => true,
+            (Record::Horizon(_), Rules::ActOnClaim) => true,
             (Record::Use(_), Rules::AdmitOnConfirmation) => true,
             _ => false,
         };
         if at_once {
             self.step(fleet, who, Event::Read(offset, record), Duration::ZERO);
-        } else if fleet.unsure > 0 {
-            self.gateways[who].unconfirmed.push((offset, record));
         }
     }
 
     fn read(&mut self, fleet: &Fleet, who: usize) {
         let position = self.gateways[who].position;
-        let Entry { record, compacted } = self.log[position].clone();
+        let Entry { record, compacted, .. } = self.log[position].clone();
         self.gateways[who].position += 1;
         let newest =
             self.log[..position].iter().rposition(|entry| matches!(entry.record, Record::Claim(_)));
@@ -333,6 +338,7 @@ impl World {
         if compacted || (void && fleet.rules == Rules::IgnoreVoid) {
             return;
         }
+        self.gateways[who].given = position as Offset + 1;
         if let Record::Use(used) = &record {
             let seen = &mut self.gateways[who].seen;
             let (admitted, refunded) =
@@ -346,7 +352,7 @@ impl World {
     fn crash(&mut self, who: usize) {
         let wall = self.gateways[who].wall;
         self.gateways[who] = Gateway { wall, ..gateway() };
-        self.broken += 1;
+        self.crashed += 1;
     }
 
     /// Whether a later record has its key.
@@ -398,8 +404,8 @@ impl Model for Fleet {
             refunded: 0,
             refused: 0,
             asked: 0,
-            broken: 0,
-            latest: UnixMillis(0),
+            crashed: 0,
+            periods: BTreeMap::new(),
             wrong: None,
         }]
     }
@@ -410,15 +416,15 @@ impl Model for Fleet {
             let owning = matches!(gateway.owner.role(), Role::Owning { .. });
             let out = matches!(gateway.owner.role(), Role::Out(_));
             let mut may = |possible: bool, action| possible.then(|| actions.push(action));
-            may(out && left.claims > 0, Action::Claim(who));
+            // The gateways are alike: let the first be the first to claim.
+            let may_claim = left.claims > 0 && (who == 0 || left.claims < self.claims);
+            may(out && may_claim, Action::Claim(who));
             may(!out && left.asks > 0 && gateway.waiting < self.waiting, Action::Ask(who));
             may(left.refunds > 0 && !gateway.held.is_empty(), Action::Refund(who));
             may(owning && left.resets > 0, Action::Reset(who));
             may(gateway.position < world.log.len(), Action::Read(who));
             may(left.crashes > 0 && gateway.owner != owner(), Action::Crash(who));
             may(left.unsure > 0 && gateway.owner.outstanding() > 0, Action::FallSilent(who));
-            may(!gateway.unconfirmed.is_empty(), Action::Confirm(who));
-            may(left.unsure > 0 && !gateway.unconfirmed.is_empty(), Action::LoseConfirmation(who));
             may(left.clock_steps > 0, Action::StepClock(who));
             may(owning && left.sweeps > 0, Action::Sweep(who));
         }
@@ -428,6 +434,10 @@ impl Model for Fleet {
             may(left.repeats > 0, Action::WriteTwice(at));
             may(left.losses > 0, Action::Lose(at));
             may(left.unsure > 0, Action::TellUnsure(at));
+        }
+        if left.unsure > 0 {
+            let unread = |at: &usize| world.gateways[world.log[*at].sender].position <= *at;
+            actions.extend((0..world.log.len()).filter(unread).map(Action::LoseConfirmation));
         }
         if self.compaction {
             let removable = |at: &usize| !world.log[*at].compacted && world.is_replaced(*at);
@@ -470,8 +480,8 @@ impl Model for Fleet {
             }
             Action::WriteTwice(at) => {
                 world.left.repeats -= 1;
-                let (_, record) = world.transit[at].clone();
-                world.log.push(Entry { record, compacted: false });
+                let (sender, record) = world.transit[at].clone();
+                world.log.push(Entry { sender, record, compacted: false });
             }
             Action::Lose(at) => {
                 world.left.losses -= 1;
@@ -482,13 +492,10 @@ impl Model for Fleet {
                 let (who, record) = world.transit[at].clone();
                 world.step(self, who, Event::Unsure(record), now);
             }
-            Action::Confirm(who) => {
-                world.gateways[who].unconfirmed.remove(0);
-            }
-            Action::LoseConfirmation(who) => {
+            Action::LoseConfirmation(at) => {
                 world.left.unsure -= 1;
-                let (_, record) = world.gateways[who].unconfirmed.remove(0);
-                world.step(self, who, Event::Unsure(record), now);
+                let Entry { sender, record, .. } = world.log[at].clone();
+                world.step(self, sender, Event::Unsure(record), now);
             }
             Action::Crash(who) => {
                 world.left.crashes -= 1;
@@ -539,13 +546,13 @@ fn two_gateways_that_both_claim_never_admit_one_too_many() {
 
 #[test]
 fn writes_of_unknown_outcome_never_admit_one_too_many() {
-    holds(Fleet { unsure: 1, compaction: true, ..Fleet::strict() });
-    holds(Fleet { unsure: 2, claims: 2, ..Fleet::strict() });
+    holds(Fleet { unsure: 1, compaction: true, claims: 2, ..Fleet::strict() });
+    holds(Fleet { unsure: 1, ..Fleet::strict() });
 }
 
 #[test]
 fn lost_writes_and_silence_never_admit_one_too_many() {
-    holds(Fleet { losses: 1, unsure: 1, ..Fleet::strict() });
+    holds(Fleet { losses: 1, unsure: 1, claims: 2, ..Fleet::strict() });
 }
 
 #[test]
@@ -556,14 +563,14 @@ fn crashes_never_admit_one_too_many() {
 
 #[test]
 fn compaction_and_repeated_writes_never_admit_one_too_many() {
-    holds(Fleet { compaction: true, repeats: 1, ..Fleet::strict() });
+    holds(Fleet { compaction: true, repeats: 1, claims: 2, ..Fleet::strict() });
     holds(Fleet { compaction: true, limit: 2, asks: 3, claims: 2, ..Fleet::strict() });
 }
 
 #[test]
 fn refunds_are_counted_once() {
     holds(Fleet { refunds: 1, asks: 3, claims: 2, compaction: true, ..Fleet::strict() });
-    holds(Fleet { refunds: 1, claims: 2, repeats: 1, unsure: 1, ..Fleet::strict() });
+    holds(Fleet { refunds: 1, claims: 2, unsure: 1, ..Fleet::strict() });
 }
 
 #[test]
@@ -581,22 +588,28 @@ fn clocks_that_step_and_differ_open_no_period_anew() {
 
 #[test]
 fn a_reset_starts_anew_and_admits_no_more_than_the_limit_after_it() {
-    holds(Fleet { resets: 1, refunds: 1, claims: 2, asks: 3, waiting: 1, ..Fleet::strict() });
+    holds(Fleet { resets: 1, refunds: 1, claims: 1, asks: 3, waiting: 1, ..Fleet::strict() });
+    holds(Fleet { resets: 1, claims: 2, asks: 2, waiting: 1, ..Fleet::strict() });
 }
 
 #[test]
 fn without_reading_up_to_the_claim_one_too_many_is_admitted() {
-    breaks(Fleet { rules: Rules::ClaimWithoutReading, ..Fleet::strict() });
+    breaks(Fleet { rules: Rules::ClaimWithoutReading, claims: 2, ..Fleet::strict() });
+}
+
+#[test]
+fn without_reading_on_after_the_claim_one_too_many_is_admitted() {
+    let rules = Rules::ActOnClaim;
+    breaks(Fleet { rules, compaction: true, repeats: 1, claims: 2, ..Fleet::strict() });
 }
 
 #[test]
 fn without_reading_the_use_back_one_too_many_is_admitted() {
-    breaks(Fleet { rules: Rules::AdmitOnConfirmation, ..Fleet::strict() });
+    breaks(Fleet { rules: Rules::AdmitOnConfirmation, claims: 2, ..Fleet::strict() });
 }
 
 #[test]
 fn without_counting_void_uses_one_too_many_is_admitted() {
     let rules = Rules::IgnoreVoid;
-    let compacted = Fleet { limit: 2, asks: 4, claims: 2, waiting: 2, ..Fleet::strict() };
-    breaks(Fleet { rules, compaction: true, ..compacted });
+    breaks(Fleet { rules, compaction: true, limit: 2, asks: 4, claims: 2, ..Fleet::strict() });
 }

@@ -8,6 +8,9 @@ use super::report::Report;
 use super::source::{self, Environment, Tree};
 use super::{check, schema, structure};
 
+/// Stack of the thread that loads; only what is used takes memory.
+const STACK: usize = 64 << 20;
+
 /// Reads, checks and returns a configuration with all that it includes and refers to.
 ///
 /// # Errors
@@ -37,17 +40,21 @@ pub fn load_many(paths: &[PathBuf]) -> Result<Vec<Config>, Problems> {
 /// # Errors
 /// Everything that is wrong with it, at once.
 pub fn load_text(path: &Path, text: &str) -> Result<Config, Problems> {
-    let environment = Environment::new(&|name| std::env::var(name).ok());
-    let mut report = Report::default();
-    let tree = source::load_text(path, text, &environment, &mut report);
-    judge(tree, report)
+    apart(path, || {
+        let environment = Environment::new(&|name| std::env::var(name).ok());
+        let mut report = Report::default();
+        let tree = source::load_text(path, text, &environment, &mut report);
+        judge(tree, report)
+    })
 }
 
 /// [`load`] with another environment than the process's.
 pub(super) fn load_with(path: &Path, environment: &Environment<'_>) -> Result<Config, Problems> {
-    let mut report = Report::default();
-    let tree = source::load(path, environment, &mut report);
-    judge(tree, report)
+    apart(path, || {
+        let mut report = Report::default();
+        let tree = source::load(path, environment, &mut report);
+        judge(tree, report)
+    })
 }
 
 fn judge(tree: Option<Tree>, mut report: Report) -> Result<Config, Problems> {
@@ -62,6 +69,28 @@ fn judge(tree: Option<Tree>, mut report: Report) -> Result<Config, Problems> {
         }),
         None => Err(report.into_problems()),
     }
+}
+
+/// Runs `work` on a thread with room for deeply nested input, which parsers meet with recursion. A
+/// panic in one of them is a problem of the file, not the end of the process.
+fn apart(
+    path: &Path,
+    work: impl FnOnce() -> Result<Config, Problems> + Send,
+) -> Result<Config, Problems> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("config-load".into()).stack_size(STACK);
+        match thread.spawn_scoped(scope, work).map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(failed(path, "the file made the check itself fail")),
+            Err(error) => Err(failed(path, &format!("the check can't start: {error}"))),
+        }
+    })
+}
+
+fn failed(path: &Path, message: &str) -> Problems {
+    let mut report = Report::default();
+    report.error_with_file(path, message);
+    report.into_problems()
 }
 
 /// SHA-256 over all files, each with its length before it.

@@ -103,11 +103,10 @@ fn next_secret_key(line: &str, from: usize) -> Option<(usize, usize)> {
 fn key_in(line: &str, from: usize, key: &str) -> Option<(usize, usize)> {
     line.get(from..)?.match_indices(key).find_map(|(at, _)| {
         let at = from + at;
-        let starts = line
-            .get(..at)?
-            .chars()
-            .next_back()
-            .is_none_or(|before| !before.is_alphanumeric() && !matches!(before, '_' | '-' | '.'));
+        let starts =
+            line.get(..at)?.chars().next_back().is_none_or(|before| {
+                !before.is_alphanumeric() && !matches!(before, '_' | '-' | '.')
+            });
         let after = line.get(at + key.len()..)?;
         let behind = after.trim_start_matches(['"', '\'']).trim_start();
         let ends = behind.strip_prefix(':')?;
@@ -151,7 +150,10 @@ mod tests {
             ("token: abc # why", "token: *** # why"),
             ("\"token\": 'x'\n", "\"token\": ***\n"),
             ("sealing_keys: [abc, def]\n", "sealing_keys: **********\n"),
-            ("sealing_keys:\n  - abc\n  - def\nmemory: 1\n", "sealing_keys:\n  - ***\n  - ***\nmemory: 1\n"),
+            (
+                "sealing_keys:\n  - abc\n  - def\nmemory: 1\n",
+                "sealing_keys:\n  - ***\n  - ***\nmemory: 1\n",
+            ),
             ("sealing_keys:\n- abc\nx: 1\n", "sealing_keys:\n- ***\nx: 1\n"),
             ("  account_key: |\n    abc\n  x: 1\n", "  account_key: *\n    ***\n  x: 1\n"),
             ("set: {Authorization: Basic Zm9v}", "set: {Authorization: **********}"),

@@ -9,7 +9,9 @@ pub fn nearest<'n>(written: &str, known: impl IntoIterator<Item = &'n str>) -> O
     let plain = written.to_ascii_lowercase().replace('-', "_");
     known
         .into_iter()
-        .map(|name| (damerau_levenshtein(&plain, &name.to_ascii_lowercase().replace('-', "_")), name))
+        .map(|name| {
+            (damerau_levenshtein(&plain, &name.to_ascii_lowercase().replace('-', "_")), name)
+        })
         .filter(|(distance, name)| *distance <= allowed(name.len().max(written.len())))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
@@ -50,9 +52,12 @@ mod tests {
     #[test]
     fn a_slip_of_the_finger_finds_the_name() {
         let known = ["quotas", "routes", "clusters", "max_body"];
-        for (written, meant) in
-            [("qoutas", "quotas"), ("route", "routes"), ("Clusters", "clusters"), ("max-body", "max_body")]
-        {
+        for (written, meant) in [
+            ("qoutas", "quotas"),
+            ("route", "routes"),
+            ("Clusters", "clusters"),
+            ("max-body", "max_body"),
+        ] {
             assert_eq!(nearest(written, known), Some(meant));
         }
         assert_eq!(nearest("banana", known), None);

@@ -28,7 +28,8 @@ pub struct Source {
 impl Source {
     /// Takes a file's text.
     pub fn new(path: &Path, text: &str) -> Self {
-        let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        let starts =
+            text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         Self {
             path: path.to_owned(),
             name: path.display().to_string(),

@@ -39,15 +39,16 @@ impl Watcher {
         on_change: impl Fn() + Send + 'static,
     ) -> Result<Self, notify::Error> {
         let (sender, events) = mpsc::channel();
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Reading a file is an event too, and the comparison reads them. An error (such as
-            // lost events) is a reason to look.
-            if event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
-                return;
-            }
-            // A closed channel means that the thread has ended with the process.
-            let _ = sender.send(());
-        })?;
+        let mut watcher =
+            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                // Reading a file is an event too, and the comparison reads them. An error (such as
+                // lost events) is a reason to look.
+                if event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
+                    return;
+                }
+                // A closed channel means that the thread has ended with the process.
+                let _ = sender.send(());
+            })?;
         for folder in folders(&paths) {
             watcher.watch(&folder, RecursiveMode::NonRecursive)?;
         }
@@ -131,9 +132,9 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
 fn add(context: &mut digest::Context, path: &Path) {
     let name = path.as_os_str().as_encoded_bytes();
     // A file that can't be read differs from an empty one.
-    let content = read_bytes(path, MAX_BYTES).ok().map(|bytes| {
-        digest::digest(&digest::SHA256, &bytes).as_ref().to_vec()
-    });
+    let content = read_bytes(path, MAX_BYTES)
+        .ok()
+        .map(|bytes| digest::digest(&digest::SHA256, &bytes).as_ref().to_vec());
     context.update(&u64::try_from(name.len()).unwrap_or(u64::MAX).to_be_bytes());
     context.update(name);
     context.update(&[u8::from(content.is_some())]);

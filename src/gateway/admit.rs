@@ -12,7 +12,7 @@ use super::shared::Shared;
 use crate::config::model::Route;
 use crate::guard::{self, BodyBudget};
 use crate::quota::Charge;
-use crate::request::Refusal;
+use crate::request::{Facts, Refusal};
 use crate::{access, account, listener, transform};
 
 /// Lets a request pass, or says why it stops here.
@@ -129,15 +129,15 @@ async fn charge_accounts(
     let headers = &session.req_header().headers;
     let accounts = account::accounts(source, &context.facts(headers))?;
     let mut charges = Vec::with_capacity(accounts.len() * plan.route.quotas.len());
-    for id in accounts.iter().rev() {
+    for id in &accounts {
         let key = shared.accounts.key(id);
-        context.account = Some(id.clone());
-        context.account_key = Some(key);
-        let facts = context.facts(headers);
+        let facts = Facts { account: Some(id), ..context.facts(headers) };
         charges.extend(
             plan.route.quotas.iter().filter_map(|rule| Charge::for_request(rule, &facts, &key)),
         );
+        context.account_keys.push(key);
     }
+    context.account = accounts.into_iter().next();
     *lap = context.stages.lap("account", *lap);
     if !charges.is_empty() {
         let reservation = shared.quotas.reserve(charges).await?;

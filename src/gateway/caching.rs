@@ -17,9 +17,13 @@ use crate::config::model::{Action, CachePolicy};
 use crate::observe::Source;
 use crate::vault;
 
-/// The route's policy, if this request may be answered from the vault.
+/// The route's policy, if this request may be answered from the vault. An answer about several
+/// accounts is not kept: a change of any of them would have to find it.
 fn policy<'a>(session: &Session, context: &'a Context) -> Option<&'a CachePolicy> {
     let policy = context.plan.as_ref()?.route.cache.as_ref()?;
+    if context.account_keys.len() > 1 {
+        return None;
+    }
     let header = session.req_header();
     let bypassed = vault::policy::request_bypasses(policy, &header.method, &header.headers);
     (!bypassed).then_some(policy)
@@ -38,7 +42,7 @@ pub(super) fn key(session: &Session, context: &Context) -> pingora::Result<Cache
     let policy = policy(session, context)
         .ok_or_else(|| Error::explain(ErrorType::InternalError, "no cache policy"))?;
     let facts = context.facts(&session.req_header().headers);
-    Ok(vault::cache_key(policy, &facts, context.account_key.as_ref()))
+    Ok(vault::cache_key(policy, &facts, context.account_keys.first()))
 }
 
 /// Whether the caller refuses the answer that was found.
@@ -114,10 +118,12 @@ pub(super) fn describe(
 /// Waits until that is durable, and so comes before the answer that confirms the change.
 pub(super) async fn invalidate(shared: &Shared, status: StatusCode, context: &Context) {
     let safe = matches!(context.head.method, Method::GET | Method::HEAD | Method::OPTIONS);
-    let Some(account) = context.account_key.filter(|_| !safe && status.as_u16() < 400) else {
+    if safe || status.as_u16() >= 400 {
         return;
-    };
-    if let Err(error) = shared.vault.purge_account(&account).await {
-        tracing::error!(%account, %error, "answers about a changed account may come back after a crash");
+    }
+    for account in &context.account_keys {
+        if let Err(error) = shared.vault.purge_account(account).await {
+            tracing::error!(%account, %error, "answers about a changed account may come back after a crash");
+        }
     }
 }

@@ -23,8 +23,8 @@ pub(super) fn next_peer(
     session: &Session,
     context: &mut Context,
 ) -> Result<HttpPeer, Refusal> {
-    if context.is_late() {
-        return Err(Refusal::DeadlineExceeded);
+    if let Some(refusal) = context.lateness() {
+        return Err(refusal);
     }
     let Some(plan) = context.plan.clone() else { return Err(Refusal::NoRoute) };
     context.upstream.tries += 1;
@@ -152,8 +152,8 @@ pub(super) fn refusal_of(error: &Error, context: &Context) -> Option<Refusal> {
     if let Some(refusal) = &context.refusal {
         return Some(refusal.clone());
     }
-    if context.is_late() {
-        return Some(Refusal::DeadlineExceeded);
+    if let Some(refusal) = context.lateness() {
+        return Some(refusal);
     }
     if *error.etype() == answer::UNUSABLE_VALUE {
         return Some(Refusal::BadRequest("it lacks a value that the path needs"));

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::snapshot::{RoutePlan, Snapshot};
+use super::snapshot::{RoutePlan, Snapshot, Target};
 use crate::account::AccountKey;
 use crate::compose::ComposeOutcome;
 use crate::guard::BodyBudget;
@@ -16,7 +16,7 @@ use crate::request::{
     AccountId, Caller, Captures, Facts, LimitState, Refusal, RequestHead, RouteId, UnixMillis,
 };
 use crate::transform::TraceContext;
-use crate::upstream::{Picked, Tried};
+use crate::upstream::{LiveCluster, Picked, Tried};
 
 /// All that the gateway knows of one request, from its head to its line in the access log.
 ///
@@ -37,7 +37,8 @@ pub struct Context {
     pub(super) caller: Option<Arc<Caller>>,
     /// The account, or the first of several.
     pub(super) account: Option<AccountId>,
-    pub(super) account_key: Option<AccountKey>,
+    /// What stands for each account in keys, in the order in which they were named.
+    pub(super) account_keys: Vec<AccountKey>,
     pub(super) body: RequestBody,
     pub(super) permits: Vec<Permit>,
     pub(super) reservation: Option<Reservation>,
@@ -118,7 +119,7 @@ impl Context {
             captures: Captures::default(),
             caller: None,
             account: None,
-            account_key: None,
+            account_keys: Vec::new(),
             body: RequestBody::default(),
             permits: Vec::new(),
             reservation: None,
@@ -148,14 +149,44 @@ impl Context {
         }
     }
 
-    /// Time left of the route's deadline; `None` without one.
+    /// Time left until the first deadline that holds; `None` without one.
     pub(super) fn time_left(&self) -> Option<Duration> {
+        [self.route_time_left(), self.call_time_left()].into_iter().flatten().min()
+    }
+
+    /// Whether a deadline has passed.
+    pub(super) fn is_late(&self) -> bool {
+        self.time_left().is_some_and(|left| left.is_zero())
+    }
+
+    /// The refusal for the deadline that has passed, if one has.
+    pub(super) fn lateness(&self) -> Option<Refusal> {
+        if self.route_time_left().is_some_and(|left| left.is_zero()) {
+            return Some(Refusal::DeadlineExceeded);
+        }
+        let cluster = self.called_cluster()?.model().name.clone();
+        self.is_late().then_some(Refusal::UpstreamTimeout { cluster })
+    }
+
+    fn route_time_left(&self) -> Option<Duration> {
         let deadline = self.plan.as_ref()?.route.deadline?;
         Some(deadline.saturating_sub(self.started.elapsed()))
     }
 
-    /// Whether the route's deadline has passed.
-    pub(super) fn is_late(&self) -> bool {
-        self.time_left().is_some_and(|left| left.is_zero())
+    /// Time left of the cluster's deadline for a whole call, once it has begun. A connection that
+    /// has switched protocols has outgrown it.
+    fn call_time_left(&self) -> Option<Duration> {
+        if self.upstream.status == Some(101) {
+            return None;
+        }
+        let begun = self.upstream.started?;
+        Some(self.called_cluster()?.model().deadlines.total.saturating_sub(begun.elapsed()))
+    }
+
+    fn called_cluster(&self) -> Option<&LiveCluster> {
+        match &self.plan.as_ref()?.target {
+            Target::Cluster(cluster) => Some(cluster),
+            Target::Composer(_) | Target::Gateway => None,
+        }
     }
 }

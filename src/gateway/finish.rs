@@ -44,7 +44,10 @@ fn observe(
     status: u16,
     unaccounted: bool,
 ) {
-    let account = context.account_key.map(|key| key.to_string());
+    let account = (!context.account_keys.is_empty()).then(|| {
+        let keys: Vec<String> = context.account_keys.iter().map(ToString::to_string).collect();
+        keys.join(",")
+    });
     let path = shown_path(context);
     let missing_parts = missing_parts(context);
     let trace_id = context.trace.as_ref().map(TraceContext::trace_id).unwrap_or_default();
@@ -59,7 +62,7 @@ fn observe(
         method: context.head.method.as_str(),
         host: &context.head.host,
         path: &path,
-        route: context.plan.as_ref().map(|plan| plan.route.id.as_str()),
+        route: context.plan.as_ref().map(|plan| &plan.route.id),
         client: context.caller.as_ref().map(|caller| &*caller.client),
         account: account.as_deref(),
         status,

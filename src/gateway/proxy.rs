@@ -209,8 +209,8 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         context: &mut Context,
     ) -> pingora::Result<Option<Duration>> {
-        if context.is_late() {
-            return Err(refused(context, Refusal::DeadlineExceeded));
+        if let Some(refusal) = context.lateness() {
+            return Err(refused(context, refusal));
         }
         answer::edit_upstream_body(body, end_of_stream, context)?;
         Ok(None)
@@ -249,6 +249,14 @@ impl ProxyHttp for Gateway {
             context.upstream.failed = true;
         }
         let unanswered = session.as_downstream().response_written().is_none();
+        // A backend's failure is no reason to close its client's connection, unless a body may be
+        // left on it. A connection that is closed says so before, or the next request runs into it.
+        let reusable = unanswered
+            && error.esource() != &ErrorSource::Downstream
+            && session.is_body_empty();
+        if !reusable {
+            session.set_keepalive(None);
+        }
         let refusal = call::refusal_of(error, context);
         tracing::debug!(%error, request = %context.head.request_id, "a request could not be proxied");
         let error_code = match refusal {
@@ -259,7 +267,7 @@ impl ProxyHttp for Gateway {
             }
             None => 0,
         };
-        FailToProxy { error_code, can_reuse_downstream: false }
+        FailToProxy { error_code, can_reuse_downstream: reusable }
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::shared::Shared;
@@ -24,7 +26,7 @@ pub struct Snapshot {
 pub(super) struct RoutePlan {
     pub route: Arc<Route>,
     /// `None` on a public route.
-    pub authenticator: Option<Authenticator>,
+    pub authenticator: Option<Arc<Authenticator>>,
     pub target: Target,
     /// The JSON body must be read before the backend is called.
     pub reads_body: bool,
@@ -69,10 +71,14 @@ impl Snapshot {
             previous.map(|snapshot| &snapshot.clusters),
             shared.for_upstream(),
         )?;
+        let mut authenticators = Authenticators::default();
         let plans = config
             .routes
             .iter()
-            .map(|route| RoutePlan::build(route, shared, &clusters).map(Arc::new))
+            .map(|route| {
+                let authenticator = authenticators.of(route, shared)?;
+                RoutePlan::build(route, authenticator, shared, &clusters).map(Arc::new)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let table = RouteTable::new(&config.routes);
         Ok(Self { config, clusters, table, plans, clock: shared.clock.clone() })
@@ -88,18 +94,38 @@ impl Snapshot {
     }
 }
 
+/// One authenticator for each list of providers: thousands of routes share a few.
+#[derive(Default)]
+struct Authenticators(HashMap<Vec<Arc<str>>, Arc<Authenticator>>);
+
+impl Authenticators {
+    fn of(
+        &mut self,
+        route: &Route,
+        shared: &Shared,
+    ) -> Result<Option<Arc<Authenticator>>, SnapshotError> {
+        if route.authenticate.is_empty() {
+            return Ok(None);
+        }
+        let providers = route.authenticate.iter().map(|provider| provider.name.clone()).collect();
+        match self.0.entry(providers) {
+            Entry::Occupied(known) => Ok(Some(known.get().clone())),
+            Entry::Vacant(place) => {
+                let tokens = shared.tokens.clone();
+                let made = Authenticator::new(&route.authenticate, &shared.keyrings, tokens)?;
+                Ok(Some(place.insert(Arc::new(made)).clone()))
+            }
+        }
+    }
+}
+
 impl RoutePlan {
     fn build(
         route: &Arc<Route>,
+        authenticator: Option<Arc<Authenticator>>,
         shared: &Shared,
         clusters: &Clusters,
     ) -> Result<Self, SnapshotError> {
-        let authenticator = if route.authenticate.is_empty() {
-            None
-        } else {
-            let tokens = shared.tokens.clone();
-            Some(Authenticator::new(&route.authenticate, &shared.keyrings, tokens)?)
-        };
         let find = |name: &Arc<str>| {
             clusters.get(name).ok_or_else(|| SnapshotError::UnknownCluster(name.clone()))
         };

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Event, Exchange, Metrics};
 use crate::config::model;
+use crate::request::RouteId;
 #[cfg(test)]
 use crate::request::UnixMillis;
 
@@ -145,7 +146,7 @@ fn line(exchange: &Exchange<'_>) -> Value {
             own.insert(name.to_owned(), value);
         }
     };
-    put("route", exchange.route.into());
+    put("route", exchange.route.map(RouteId::as_str).into());
     put("client", exchange.client.into());
     put("account", exchange.account.into());
     put("source", exchange.source.word().into());

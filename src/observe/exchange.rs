@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use crate::request::UnixMillis;
+use crate::request::{RouteId, UnixMillis};
 
 /// Where an answer came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -59,7 +59,7 @@ pub struct Exchange<'a> {
     /// Path; what stood for the account in it is replaced by `{account}`.
     pub path: &'a str,
     /// The route's id.
-    pub route: Option<&'a str>,
+    pub route: Option<&'a RouteId>,
     /// The client.
     pub client: Option<&'a str>,
     /// Keyed hash of the account.

@@ -1,6 +1,7 @@
 use std::fmt;
 
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -9,22 +10,57 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::names::Name;
 use super::{Event, Exchange, QuotaOutcome, VaultOperation};
+use crate::request::RouteId;
 
 /// Labels: names from the configuration and fixed words only, so that no caller can make series.
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
+/// Labels of what is counted for every request: made without allocating.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: RouteLabel,
+    method: &'static str,
+    status: u16,
+    source: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: RouteLabel,
+    source: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct RouteLabel(Option<RouteId>);
+
+impl EncodeLabelValue for RouteLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        self.0.as_ref().map_or("none", RouteId::as_str).encode(encoder)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabels {
+    stage: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HitLabels {
+    hit: &'static str,
+}
+
 /// The one registry of metrics.
 pub struct Metrics {
     registry: Registry,
-    requests: Counters,
-    request_seconds: Histograms,
-    stage_seconds: Histograms,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    stage_seconds: Family<StageLabels, Histogram, fn() -> Histogram>,
     in_progress: Gauge,
     refusals: Counters,
     key_fetches: Counters,
-    token_cache: Counters,
+    token_cache: Family<HitLabels, Counter>,
     endpoint_healthy: Family<Labels, Gauge>,
     ejections: Counters,
     retries: Counters,
@@ -62,13 +98,13 @@ fn stage_histogram() -> Histogram {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
-        let request = || Histograms::new_with_constructor(request_histogram as fn() -> Histogram);
-        let stage = || Histograms::new_with_constructor(stage_histogram as fn() -> Histogram);
+        let request = request_histogram as fn() -> Histogram;
+        let stage = stage_histogram as fn() -> Histogram;
         let r = &mut registry;
         Self {
             requests: count(r, Name::Requests),
-            request_seconds: time(r, Name::RequestSeconds, request()),
-            stage_seconds: time(r, Name::StageSeconds, stage()),
+            request_seconds: time(r, Name::RequestSeconds, Family::new_with_constructor(request)),
+            stage_seconds: time(r, Name::StageSeconds, Family::new_with_constructor(stage)),
             in_progress: count(r, Name::InProgress),
             refusals: count(r, Name::Refusals),
             key_fetches: count(r, Name::KeyFetches),
@@ -79,7 +115,7 @@ impl Default for Metrics {
             retries_refused: count(r, Name::RetriesRefused),
             resolutions: count(r, Name::Resolutions),
             upstream_calls: count(r, Name::UpstreamCalls),
-            upstream_seconds: time(r, Name::UpstreamSeconds, request()),
+            upstream_seconds: time(r, Name::UpstreamSeconds, Family::new_with_constructor(request)),
             parts: count(r, Name::Parts),
             quota: count(r, Name::Quota),
             journal_records: count(r, Name::JournalRecords),
@@ -124,7 +160,8 @@ impl Metrics {
                 self.key_fetches.get_or_create(&labels).inc();
             }
             Event::TokenCache { hit } => {
-                self.token_cache.get_or_create(&vec![("hit", yes_no(hit))]).inc();
+                let hit = if hit { "true" } else { "false" };
+                self.token_cache.get_or_create(&HitLabels { hit }).inc();
             }
             Event::Health { cluster, endpoint, healthy } => {
                 let labels = endpoint_labels(cluster, endpoint);
@@ -200,21 +237,23 @@ impl Metrics {
 
     /// A request ended.
     pub fn request_finished(&self, exchange: &Exchange<'_>) {
-        let route = exchange.route.unwrap_or("none").to_owned();
-        let labels = vec![
-            ("route", route.clone()),
-            ("method", method_word(exchange.method).to_owned()),
-            ("status", exchange.status.to_string()),
-            ("source", exchange.source.word().to_owned()),
-        ];
+        let route = RouteLabel(exchange.route.cloned());
+        let source = exchange.source.word();
+        let labels = RequestLabels {
+            route: route.clone(),
+            method: method_word(exchange.method),
+            status: exchange.status,
+            source,
+        };
         self.requests.get_or_create(&labels).inc();
-        let labels = vec![("route", route), ("source", exchange.source.word().to_owned())];
-        self.request_seconds.get_or_create(&labels).observe(exchange.seconds);
+        self.request_seconds
+            .get_or_create(&RouteLabels { route, source })
+            .observe(exchange.seconds);
         if let Some(problem) = exchange.problem {
             self.refusals.get_or_create(&vec![("type", problem.to_owned())]).inc();
         }
         for (stage, seconds) in exchange.stages {
-            self.stage_seconds.get_or_create(&vec![("stage", stage.to_string())]).observe(*seconds);
+            self.stage_seconds.get_or_create(&StageLabels { stage }).observe(*seconds);
         }
     }
 
@@ -247,11 +286,11 @@ fn endpoint_labels(cluster: &str, endpoint: &str) -> Labels {
 }
 
 /// A method made up by a caller must not make a series.
-fn method_word(method: &str) -> &str {
-    match method {
-        "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => method,
-        _ => "other",
-    }
+fn method_word(method: &str) -> &'static str {
+    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+        .into_iter()
+        .find(|known| *known == method)
+        .unwrap_or("other")
 }
 
 fn quota_word(outcome: QuotaOutcome) -> &'static str {
@@ -288,9 +327,10 @@ mod tests {
     use crate::observe::Source;
 
     fn exchange(method: &'static str) -> Exchange<'static> {
+        let route: &'static RouteId = Box::leak(Box::new(RouteId::new("summary")));
         Exchange {
             method,
-            route: Some("summary"),
+            route: Some(route),
             status: 429,
             source: Source::Gateway,
             problem: Some("quota-exceeded"),

@@ -244,7 +244,7 @@ impl Claims {
                 *self = Self::default();
                 return;
             }
-            Role::Claiming { .. } | Role::Out(Out::Superseded) => return,
+            Role::Claiming { .. } | Role::Settling { .. } | Role::Out(Out::Superseded) => return,
             Role::Out(
                 Out::Idle | Out::ClaimFailed | Out::WriteFailed | Out::Silent | Out::Halted,
             ) => {}

@@ -111,7 +111,7 @@ impl Quotas {
         for (partition, mut role) in quotas.partitions.iter().zip(roles) {
             let settled = role.wait_for(|role| match role {
                 Role::Owning { .. } => true,
-                Role::Out(Out::Idle) | Role::Claiming { .. } => false,
+                Role::Out(Out::Idle) | Role::Claiming { .. } | Role::Settling { .. } => false,
                 Role::Out(_) => true,
             });
             let owning = settled.await.is_ok_and(|role| matches!(*role, Role::Owning { .. }));

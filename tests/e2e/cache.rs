@@ -30,7 +30,7 @@ fn route(id: &str, cache: &str) -> String {
 /// A composition of all services' accounts under `/ID/{account}`.
 fn composed(id: &str, cache: &str, part: &str) -> String {
     let mut text = format!(
-        "  - id: {id}\n    match: {{ path: \"/{id}/{{account}}\" }}\n    authenticate: bank\n    \
+        "  - id: {id}\n    match: {{ path: \"/{id}/{{account}}\", methods: [GET] }}\n    authenticate: bank\n    \
          account: path.account\n    cache: {{ {cache} }}\n    compose:\n      parts:\n"
     );
     for service in SERVICES {

@@ -14,7 +14,7 @@ const SERVICES: [&str; 5] = ["checking", "savings", "cards", "loans", "investmen
 /// A route under `/ID/{account}` that composes these parts: name and rules.
 fn route(id: &str, compose: &str, parts: &[(&str, &str)]) -> String {
     let mut text = format!(
-        "  - id: {id}\n    match: {{ path: \"/{id}/{{account}}\" }}\n    authenticate: none\n    \
+        "  - id: {id}\n    match: {{ path: \"/{id}/{{account}}\", methods: [GET] }}\n    authenticate: none\n    \
          account: path.account\n    compose:\n{compose}      parts:\n"
     );
     for (name, rules) in parts {

@@ -9,6 +9,7 @@ mod secrecy;
 mod windows;
 
 use std::fmt::Write;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -67,9 +68,13 @@ fn config(bank: &Bank, rules: &str, routes: &str) -> String {
 }
 
 /// Start of days that are half over, in seconds of a day: so that no test meets a midnight.
+/// Always the same in one run, since another start makes other windows.
 pub fn a_while_ago() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    (now + 43_200) % 86_400
+    static START: OnceLock<u64> = OnceLock::new();
+    *START.get_or_init(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        (now + 43_200) % 86_400
+    })
 }
 
 /// Uses that count now, over all of an account's buckets of a rule.

@@ -32,9 +32,9 @@ async fn hits_misses_and_fetches_are_counted() {
     }
     let shown = world.metrics.exposition();
     for line in [
-        "tollgate_token_cache_lookups_total{hit=\"yes\"} 2",
-        "tollgate_token_cache_lookups_total{hit=\"no\"} 1",
-        "tollgate_identity_key_fetches_total{provider=\"bank\",ok=\"yes\"} 1",
+        "tollgate_token_cache_lookups_total{hit=\"true\"} 2",
+        "tollgate_token_cache_lookups_total{hit=\"false\"} 1",
+        "tollgate_identity_key_fetches_total{provider=\"bank\",ok=\"true\"} 1",
     ] {
         assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
     }

@@ -18,7 +18,8 @@ pub(super) fn access(
     check: &mut Check<'_>,
 ) -> Access {
     if !has.caller {
-        for key in ["scopes", "claims"].map(|key| at.key(key)).iter().filter(|key| key.is_written()) {
+        for key in ["scopes", "claims"].map(|key| at.key(key)).iter().filter(|key| key.is_written())
+        {
             check
                 .error_on_key(key, "a public route has no caller of whom this could be asked")
                 .hint("name an identity provider in `authenticate`, or remove this");

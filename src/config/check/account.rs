@@ -1,5 +1,5 @@
-use super::values::{self, Has, Place};
 use super::Check;
+use super::values::{self, Has, Place};
 use crate::config::model::AccountSource;
 use crate::config::raw;
 use crate::config::spot::Spot;
@@ -35,12 +35,7 @@ pub(super) fn source(
     }
 }
 
-fn place(
-    text: &str,
-    at: &Spot<'_>,
-    has: &Has<'_>,
-    check: &mut Check<'_>,
-) -> Option<ValueSource> {
+fn place(text: &str, at: &Spot<'_>, has: &Has<'_>, check: &mut Check<'_>) -> Option<ValueSource> {
     let source = values::source(text, at, check)?;
     if let Some(why) = Place::Quota(has).lacks(&source).filter(|_| source != ValueSource::Account) {
         check.error(at, why);

@@ -16,7 +16,8 @@ pub(super) fn action(
     names: &Names,
     check: &mut Check<'_>,
 ) -> Option<Action> {
-    if let Some(place) = Some(at.key("rewrite")).filter(|p| p.is_written() && raw.cluster.is_none()) {
+    if let Some(place) = Some(at.key("rewrite")).filter(|p| p.is_written() && raw.cluster.is_none())
+    {
         check.error_on_key(&place, "`rewrite` has a meaning only with `cluster`");
     }
     match (&raw.cluster, &raw.compose, &raw.redirect, &raw.answer) {
@@ -41,7 +42,10 @@ pub(super) fn action(
         _ => {
             let keys = ["cluster", "compose", "redirect", "answer"].map(|key| at.key(key));
             for place in keys.iter().filter(|place| place.is_written()).skip(1) {
-                check.error_on_key(place, "only one of `cluster`, `compose`, `redirect`, `answer` can answer");
+                check.error_on_key(
+                    place,
+                    "only one of `cluster`, `compose`, `redirect`, `answer` can answer",
+                );
             }
             None
         }
@@ -53,7 +57,8 @@ fn without_backend(at: &Spot<'_>, check: &mut Check<'_>) {
     for key in ["cache", "request", "response", "deadline"] {
         let place = at.key(key);
         if place.is_written() {
-            check.error_on_key(&place, format!("`{key}` has no meaning where no backend is called"));
+            check
+                .error_on_key(&place, format!("`{key}` has no meaning where no backend is called"));
         }
     }
 }

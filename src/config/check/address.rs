@@ -17,7 +17,9 @@ pub(super) fn networks(texts: &[String], at: &Spot<'_>, check: &mut Check<'_>) -
                 let place = at.item(position);
                 let message = format!("{} has bits behind its prefix", place.quoted());
                 let (meant, one) = (network.trunc(), network.addr());
-                check.error(&place, message).hint(format!("write `{meant}`, or `{one}` for one address"));
+                check
+                    .error(&place, message)
+                    .hint(format!("write `{meant}`, or `{one}` for one address"));
             }
             Ok(network) => networks.push(network),
             Err(_) => {
@@ -46,7 +48,11 @@ pub(super) fn socket(text: &str, at: &Spot<'_>, check: &mut Check<'_>) -> Option
 }
 
 /// Reads host and port of a backend.
-pub(super) fn endpoint(text: &str, at: &Spot<'_>, check: &mut Check<'_>) -> Option<(Arc<str>, u16)> {
+pub(super) fn endpoint(
+    text: &str,
+    at: &Spot<'_>,
+    check: &mut Check<'_>,
+) -> Option<(Arc<str>, u16)> {
     let Some((host, port)) = text.rsplit_once(':') else {
         let message = format!("{} is not a host and port", at.quoted());
         let hint = match text.contains("://") {
@@ -57,9 +63,9 @@ pub(super) fn endpoint(text: &str, at: &Spot<'_>, check: &mut Check<'_>) -> Opti
         return None;
     };
     let Some(port) = port.parse::<u16>().ok().filter(|port| *port != 0) else {
-        check.error(at, format!("{} has no port from 1 to 65535", at.quoted())).hint(
-            "write it as in `10.0.1.1:8080`; paths belong into `rewrite`",
-        );
+        check
+            .error(at, format!("{} has no port from 1 to 65535", at.quoted()))
+            .hint("write it as in `10.0.1.1:8080`; paths belong into `rewrite`");
         return None;
     };
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -107,8 +113,16 @@ pub(super) fn key_url(text: &str, at: &Spot<'_>, check: &mut Check<'_>) -> Optio
         "http" if is_loopback(authority.host()) => Some(text.into()),
         "http" => {
             check
-                .error(at, format!("{} is not encrypted: anybody on the way could put in keys", at.quoted()))
-                .hint("use https; http is allowed only to this machine (127.0.0.1, [::1], localhost)");
+                .error(
+                    at,
+                    format!(
+                        "{} is not encrypted: anybody on the way could put in keys",
+                        at.quoted()
+                    ),
+                )
+                .hint(
+                    "use https; http is allowed only to this machine (127.0.0.1, [::1], localhost)",
+                );
             None
         }
         _ => {

@@ -30,7 +30,8 @@ pub(super) fn policy(
     };
     if !has.caller && visible_to != Visibility::Everyone {
         let place = at.key("visible_to");
-        let message = format!("the route is public, so there is no {} to tell apart", place.quoted());
+        let message =
+            format!("the route is public, so there is no {} to tell apart", place.quoted());
         check.error(&place, message).hint("`everyone`, or an identity provider in `authenticate`");
     }
     Some(CachePolicy {

@@ -125,7 +125,10 @@ fn deadlines(raw: &raw::Deadlines, at: &Spot<'_>, check: &mut Check<'_>) -> Dead
         let place = at.key(key);
         if value > made.total && place.is_written() {
             let (long, total) = (raw::Duration(value), raw.total);
-            check.error(&place, format!("{long} is longer than the whole call may take (`total`: {total})"));
+            check.error(
+                &place,
+                format!("{long} is longer than the whole call may take (`total`: {total})"),
+            );
         }
     }
     made

@@ -46,7 +46,10 @@ fn check_route(route: &raw::Route, at: &Spot<'_>, has: &Has<'_>, check: &mut Che
         let methods = matches.key("methods");
         let place = if methods.is_written() { methods } else { at.key("compose") };
         check
-            .error_on_key(&place, "a composition asks its parts with GET, so it can answer nothing else")
+            .error_on_key(
+                &place,
+                "a composition asks its parts with GET, so it can answer nothing else",
+            )
             .hint("write `methods: [GET]` in `match`");
     }
     let body = at.key("request").key("body");
@@ -76,7 +79,9 @@ fn check_places(compose: &Compose, at: &Spot<'_>, check: &mut Check<'_>) {
     for (position, part) in compose.parts.iter().enumerate() {
         let place = at.key(&part.name).key("into");
         if part.into.first() == Some(&compose.partial_member) {
-            check.error(&place, "the list of missing parts stands there").hint("change one of `into` and `partial_member`");
+            check
+                .error(&place, "the list of missing parts stands there")
+                .hint("change one of `into` and `partial_member`");
         }
         let mut earlier = compose.parts.iter().take(position);
         let same = earlier.find(|other| !part.into.is_empty() && other.into == part.into);
@@ -142,7 +147,10 @@ impl Reading<'_, '_> {
         match (self.raw.optional, &self.raw.default) {
             (true, Some(_)) => {
                 let place = self.place.key("optional");
-                check.error_on_key(&place, "a failed part leaves either a gap or its `default`, not both");
+                check.error_on_key(
+                    &place,
+                    "a failed part leaves either a gap or its `default`, not both",
+                );
                 Need::Optional
             }
             (true, None) => Need::Optional,

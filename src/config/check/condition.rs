@@ -10,8 +10,8 @@ use crate::request::{Condition, ConditionError};
 /// Longest expression, in bytes: it is evaluated for every request.
 const MAX_BYTES: usize = 4096;
 
-/// Most brackets and choices inside each other, and steps of an expression: parser and evaluation
-/// go down one level of the stack for each.
+/// Most brackets and choices inside each other, and most steps that need each other's result: the
+/// evaluation goes down one level of the stack for each.
 const MAX_DEPTH: usize = 24;
 const MAX_STEPS: usize = 100;
 

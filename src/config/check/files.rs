@@ -93,7 +93,10 @@ pub(super) fn pair(
     let leaf = chain.first()?.public_key().ok()?;
     if !leaf.public_eq(&key) {
         check
-            .error(at_key, format!("{} is not the key of {}", at_key.quoted(), at_certificate.quoted()))
+            .error(
+                at_key,
+                format!("{} is not the key of {}", at_key.quoted(), at_certificate.quoted()),
+            )
             .hint("the first certificate of the chain must be the server's own");
         return None;
     }

@@ -78,11 +78,7 @@ fn token_type(text: &str) -> Arc<str> {
     lower.strip_prefix("application/").unwrap_or(&lower).into()
 }
 
-fn algorithms(
-    raw: &[raw::Algorithm],
-    at: &Spot<'_>,
-    check: &mut Check<'_>,
-) -> Vec<Algorithm> {
+fn algorithms(raw: &[raw::Algorithm], at: &Spot<'_>, check: &mut Check<'_>) -> Vec<Algorithm> {
     let mut algorithms = Vec::with_capacity(raw.len());
     for (position, raw) in raw.iter().enumerate() {
         let algorithm = match raw {

@@ -68,8 +68,7 @@ fn certificate(
     check: &mut Check<'_>,
 ) -> Option<CertificateFiles> {
     let (at_certificate, at_key) = (at.key("certificate"), at.key("key"));
-    let pair =
-        files::pair((&raw.certificate, &at_certificate), (&raw.key, &at_key), check)?;
+    let pair = files::pair((&raw.certificate, &at_certificate), (&raw.key, &at_key), check)?;
     Some(CertificateFiles { certificate: pair.certificate, key: pair.key })
 }
 

@@ -83,9 +83,12 @@ fn text_match(raw: &raw::TextMatch, at: &Spot<'_>, check: &mut Check<'_>) -> Tex
         (Some(true), _) => TextMatch::Present,
         (_, Some(true)) => TextMatch::Absent,
         (key, _) => {
-            let (key, meant) = if key.is_some() { ("present", "absent") } else { ("absent", "present") };
+            let (key, meant) =
+                if key.is_some() { ("present", "absent") } else { ("absent", "present") };
             let place = at.key(key);
-            check.error(&place, "only `true` has a meaning here").hint(format!("write `{meant}: true`"));
+            check
+                .error(&place, "only `true` has a meaning here")
+                .hint(format!("write `{meant}: true`"));
             TextMatch::Present
         }
     }

@@ -30,7 +30,7 @@ mod values;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::model::{Concurrency, Config, Cluster, Provider, QuotaRule, Rate};
+use super::model::{Cluster, Concurrency, Config, Provider, QuotaRule, Rate};
 use super::problem::Problem;
 use super::raw;
 use super::report::Report;
@@ -92,7 +92,13 @@ impl Check<'_> {
             providers: Named::new("identity", &raw.identity, root, self, identity::provider),
             clusters: Named::new("clusters", &raw.clusters, root, self, cluster::cluster),
             rates: Named::new("rates", &raw.rates, root, self, limits::rate),
-            concurrency: Named::new("concurrency", &raw.concurrency, root, self, limits::concurrency),
+            concurrency: Named::new(
+                "concurrency",
+                &raw.concurrency,
+                root,
+                self,
+                limits::concurrency,
+            ),
             quotas: Named::new("quotas", &raw.quotas, root, self, quota::rule),
         };
         let routes = route::routes(&raw.routes, &root.key("routes"), &names, self);

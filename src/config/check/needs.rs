@@ -53,7 +53,10 @@ fn report_cycle(needs: &[Vec<usize>], known: &[&str], at: &Spot<'_>, check: &mut
     let place = at.key(first);
     let key = if place.key("needs").is_written() { "needs" } else { "for_each" };
     let way = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" needs ");
-    check.error_on_key(&place.key(key), format!("these parts wait for each other: {way} needs `{first}`"));
+    check.error_on_key(
+        &place.key(key),
+        format!("these parts wait for each other: {way} needs `{first}`"),
+    );
 }
 
 /// Parts that wait for each other in a circle, if there are any.

@@ -147,7 +147,8 @@ fn starts_with_hex(text: &str) -> bool {
 
 fn twice(pattern: &PathPattern, text: &str) -> Option<Wrong> {
     let names = pattern.captured();
-    let again = names.iter().enumerate().find(|(i, name)| names.iter().take(*i).any(|n| n == *name));
+    let again =
+        names.iter().enumerate().find(|(i, name)| names.iter().take(*i).any(|n| n == *name));
     again.map(|(_, name)| {
         let from = text.rfind(&format!("{name}}}")).unwrap_or(0);
         Wrong {

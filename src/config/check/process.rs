@@ -23,7 +23,10 @@ pub(super) fn admin(
     }
     if raw.token.is_none() && !address.ip().is_loopback() {
         check
-            .error(&place, format!("{} can be reached from elsewhere, but there is no token", place.quoted()))
+            .error(
+                &place,
+                format!("{} can be reached from elsewhere, but there is no token", place.quoted()),
+            )
             .hint("add `token: ${env:TOLLGATE_ADMIN_TOKEN}`, or use 127.0.0.1");
     }
     if let Some(token) = &raw.token {

@@ -59,7 +59,10 @@ fn window(raw: &raw::Quota, at: &Spot<'_>, check: &mut Check<'_>) -> Window {
     }
     if raw.offset.0 >= length && place.is_written() {
         let (offset, window) = (raw.offset, raw.window);
-        check.error(&place, format!("the offset ({offset}) must be shorter than the window ({window})"));
+        check.error(
+            &place,
+            format!("the offset ({offset}) must be shorter than the window ({window})"),
+        );
     }
     Window::Fixed { length, offset: raw.offset.0 }
 }
@@ -72,7 +75,10 @@ fn accuracy(raw: &raw::Quota, at: &Spot<'_>, check: &mut Check<'_>) -> Option<Ac
                 let place = at.key("accuracy").key("fast");
                 let limit = raw.limit;
                 check
-                    .error(&place, format!("after a crash more than twice the limit ({limit}) could be used"))
+                    .error(
+                        &place,
+                        format!("after a crash more than twice the limit ({limit}) could be used"),
+                    )
                     .hint("use a number up to the limit, or `accuracy: strict`");
             }
             Accuracy::Fast { unconfirmed: NonZeroU64::new(unconfirmed)? }

@@ -40,12 +40,7 @@ pub(super) fn routes(
     routes
 }
 
-fn route(
-    raw: &raw::Route,
-    at: &Spot<'_>,
-    names: &Names,
-    check: &mut Check<'_>,
-) -> Option<Route> {
+fn route(raw: &raw::Route, at: &Spot<'_>, names: &Names, check: &mut Check<'_>) -> Option<Route> {
     let authenticate = authenticate(raw.authenticate.as_ref(), at, names, check);
     let matches = matching::matching(&raw.matches, &at.key("match"), check)?;
     let has = Has {
@@ -119,7 +114,9 @@ fn authenticate(
         return Vec::new();
     }
     match list {
-        raw::OneOrMany::One(name) => names.providers.find(name, &place, check).into_iter().collect(),
+        raw::OneOrMany::One(name) => {
+            names.providers.find(name, &place, check).into_iter().collect()
+        }
         raw::OneOrMany::Many(list) => {
             names.providers.find_all(list, &place, check).into_iter().map(|(_, it)| it).collect()
         }

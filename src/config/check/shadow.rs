@@ -40,7 +40,10 @@ impl Shadows {
             if let Some((other, span)) = self.0.get(&taken).filter(|(_, span)| *span != own.1) {
                 let line = check.report.place_of(*span);
                 check
-                    .error_on_key(&place, format!("{kind} match the route `{other}` exactly as well"))
+                    .error_on_key(
+                        &place,
+                        format!("{kind} match the route `{other}` exactly as well"),
+                    )
                     .hint(format!("that route is at {line}; change one of them"));
                 return;
             }

@@ -92,11 +92,7 @@ pub(super) fn source(text: &str, at: &Spot<'_>, check: &mut Check<'_>) -> Option
 }
 
 /// Reads names of values; one that comes twice is reported.
-pub(super) fn sources(
-    texts: &[String],
-    at: &Spot<'_>,
-    check: &mut Check<'_>,
-) -> Vec<ValueSource> {
+pub(super) fn sources(texts: &[String], at: &Spot<'_>, check: &mut Check<'_>) -> Vec<ValueSource> {
     let mut sources = Vec::with_capacity(texts.len());
     for (position, text) in texts.iter().enumerate() {
         let place = at.item(position);

@@ -17,20 +17,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use cluster::{
-    Balance, BackendProtocol, BackendTls, Cluster, Deadlines, Ejection, Endpoint, HealthCheck,
-    HealthProbe, RetryCause, Retries,
+    BackendProtocol, BackendTls, Balance, Cluster, Deadlines, Ejection, Endpoint, HealthCheck,
+    HealthProbe, Retries, RetryCause,
 };
-pub use compose::{Compose, Conflict, Need, Part, PartTemplate, PartTemplatePiece, ForEach};
+pub use compose::{Compose, Conflict, ForEach, Need, Part, PartTemplate, PartTemplatePiece};
 pub use identity::{KeySource, Provider};
 pub use limit::{Concurrency, Rate};
-pub use listener::{CertificateFiles, ClientCertificates, Listener, ListenerLimits, ListenerTls, TlsVersion};
+pub use listener::{
+    CertificateFiles, ClientCertificates, Listener, ListenerLimits, ListenerTls, TlsVersion,
+};
 pub use process::{AccessLog, Admin, CacheSettings, Observe, State};
 pub use quota::{Accuracy, Counts, QuotaRule, Unavailable, Window};
 pub use route::{
     Access, AccountSource, Action, CachePolicy, ClaimCheck, Dialect, HostPattern, PathPattern,
     PathSegment, PathTail, Route, RouteMatch, TextMatch, Visibility,
 };
-pub use transform::{HeaderEdits, JsonEdit, ResponseEdits, RequestEdits};
+pub use transform::{HeaderEdits, JsonEdit, RequestEdits, ResponseEdits};
 
 /// A whole checked configuration.
 #[derive(Clone, Debug)]

@@ -3,7 +3,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::compose::present;
-use super::{Bytes, Compose, Duration, Fields, NAME_PATTERN, OneOrMany, RequestEdits, ResponseEdits};
+use super::{
+    Bytes, Compose, Duration, Fields, NAME_PATTERN, OneOrMany, RequestEdits, ResponseEdits,
+};
 use super::{mebibytes, seconds};
 
 /// What a request matches, with every policy that applies to it. Exactly one of `cluster`,

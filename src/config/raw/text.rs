@@ -179,9 +179,7 @@ impl<'de> Deserialize<'de> for Bytes {
         }
         match Written::deserialize(deserializer)? {
             Written::Number(number) => Ok(Self(number)),
-            Written::Text(text) => {
-                Self::parse(&text).ok_or_else(|| D::Error::custom("not a size"))
-            }
+            Written::Text(text) => Self::parse(&text).ok_or_else(|| D::Error::custom("not a size")),
         }
     }
 }
@@ -192,7 +190,9 @@ mod tests {
 
     #[test]
     fn durations_and_sizes_are_read_as_people_write_them() {
-        for (text, millis) in [("250ms", 250), ("10s", 10_000), ("5m", 300_000), ("7d", 604_800_000)] {
+        for (text, millis) in
+            [("250ms", 250), ("10s", 10_000), ("5m", 300_000), ("7d", 604_800_000)]
+        {
             assert_eq!(Duration::parse(text), Some(Duration(Time::from_millis(millis))));
         }
         for (text, bytes) in [("64KiB", 65_536), ("1MiB", 1 << 20), ("3B", 3), ("0B", 0)] {

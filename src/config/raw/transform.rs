@@ -28,11 +28,7 @@ pub struct ResponseEdits {
 
 impl Default for ResponseEdits {
     fn default() -> Self {
-        Self {
-            headers: HeaderEdits::default(),
-            body: Vec::new(),
-            max_body: mebibytes::<1>(),
-        }
+        Self { headers: HeaderEdits::default(), body: Vec::new(), max_body: mebibytes::<1>() }
     }
 }
 

@@ -83,5 +83,8 @@ fn drop_null(object: &mut Map<String, Value>) {
 
 /// Comments are broken into lines for the source code's sake only.
 fn one_line(text: &str) -> String {
-    text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect::<Vec<_>>().join("\n\n")
+    text.split("\n\n")
+        .map(|paragraph| paragraph.replace('\n', " "))
+        .collect::<Vec<_>>()
+        .join("\n\n")
 }

@@ -34,10 +34,9 @@ fn wording(error: &Error) -> (String, Option<&'static str>) {
         Error::RecursiveReferencesRequireWeakTypes { .. } => {
             ("this alias stands for something that contains it".into(), None)
         }
-        Error::UnknownAnchor { .. } => (
-            "this alias has no anchor".into(),
-            Some("a text that begins with `*` needs quotes"),
-        ),
+        Error::UnknownAnchor { .. } => {
+            ("this alias has no anchor".into(), Some("a text that begins with `*` needs quotes"))
+        }
         Error::Budget { breach, .. } => budget(breach),
         Error::NullIntoString { .. } => ("a key can't be empty".into(), None),
         other => (first_line(&UserMessageFormatter.format_message(other)), None),
@@ -54,10 +53,9 @@ fn budget(breach: &BudgetBreach) -> (String, Option<&'static str>) {
         | BudgetBreach::AliasAnchorRatio { .. }
         | BudgetBreach::RecordedAnchorEvents { .. }
         | BudgetBreach::RecordedAnchorBytes { .. }
-        | BudgetBreach::MergeKeys { .. } => (
-            "this file uses too many aliases (`*name`)".into(),
-            Some("write the values out"),
-        ),
+        | BudgetBreach::MergeKeys { .. } => {
+            ("this file uses too many aliases (`*name`)".into(), Some("write the values out"))
+        }
         _ => ("this file has too many values".into(), Some("divide it with `include`")),
     }
 }

@@ -46,7 +46,11 @@ fn matching(pattern: &str, span: Span, report: &mut Report) -> Vec<PathBuf> {
         return Vec::new();
     };
     if parent.to_string_lossy().contains('*') {
-        report.error_at(span, "include", "`*` may stand only in the file's name, not in a folder's");
+        report.error_at(
+            span,
+            "include",
+            "`*` may stand only in the file's name, not in a folder's",
+        );
         return Vec::new();
     }
     if !name.contains('*') {
@@ -133,7 +137,9 @@ fn join(main: &mut Node, part: Node, report: &mut Report) {
             }
             (NodeValue::List(known), NodeValue::List(more)) if APPENDED.contains(&key) => {
                 let start = known.len();
-                known.extend(more.into_iter().map(|item| Item { index: start + item.index, ..item }));
+                known.extend(
+                    more.into_iter().map(|item| Item { index: start + item.index, ..item }),
+                );
             }
             _ => twice(key, entry.key_span, first.key_span, report),
         }
@@ -170,7 +176,8 @@ mod tests {
         {
             assert!(matches(pattern, name), "{pattern} {name}");
         }
-        for (pattern, name) in [("*.yaml", "a.yml"), ("a*b", "a"), ("a*a", "a"), ("x*", "y"), ("a", "ab")]
+        for (pattern, name) in
+            [("*.yaml", "a.yml"), ("a*b", "a"), ("a*a", "a"), ("x*", "y"), ("a", "ab")]
         {
             assert!(!matches(pattern, name), "{pattern} {name}");
         }

@@ -9,11 +9,11 @@ use crate::config::report::Report;
 const LITERAL: &str = "for a literal `${` write `$${`";
 
 /// Where `${env:NAME}` is looked up: the process's environment, or a test's.
-pub struct Environment<'e>(&'e dyn Fn(&str) -> Option<String>);
+pub struct Environment<'e>(&'e (dyn Fn(&str) -> Option<String> + Sync));
 
 impl<'e> Environment<'e> {
     /// Looks names up with a function.
-    pub fn new(look_up: &'e dyn Fn(&str) -> Option<String>) -> Self {
+    pub fn new(look_up: &'e (dyn Fn(&str) -> Option<String> + Sync)) -> Self {
         Self(look_up)
     }
 }
@@ -90,7 +90,8 @@ impl Resolve<'_, '_> {
             }
             Some(("file", path)) => self.file(path),
             _ => {
-                let message = format!("`${{{name}}}` is neither `${{env:NAME}}` nor `${{file:PATH}}`");
+                let message =
+                    format!("`${{{name}}}` is neither `${{env:NAME}}` nor `${{file:PATH}}`");
                 self.error(message).hint(LITERAL);
                 None
             }

@@ -15,7 +15,7 @@ const MAX_NODES: usize = 2_000_000;
 pub(super) const MAX_ALIASED: usize = 100_000;
 /// Maps and lists inside each other. The configuration itself needs twelve; values that users put
 /// into answers may be deeper.
-pub(super) const MAX_DEPTH: usize = 32;
+pub(super) const MAX_DEPTH: usize = 64;
 
 /// Reads one file's YAML. `None` if it isn't YAML: then the report says where and why.
 pub fn parse(file: usize, report: &mut Report) -> Option<Node> {

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
-use jsonschema::error::ValidationErrorKind;
 use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind;
 
 use crate::config::source::{Node, NodeValue};
 
@@ -47,8 +47,7 @@ impl Broken {
             !self.unknown.contains(&entry.key) && !self.sections.contains(&entry.key)
         });
         for entry in entries {
-            let is_broken =
-                |member: String| self.members.contains(&(entry.key.clone(), member));
+            let is_broken = |member: String| self.members.contains(&(entry.key.clone(), member));
             match &mut entry.node.value {
                 NodeValue::List(items) => items.retain(|item| !is_broken(item.index.to_string())),
                 NodeValue::Map(members) => members.retain(|member| !is_broken(member.key.clone())),

@@ -10,7 +10,8 @@ pub fn expected(root: &Value, schema: &Value) -> String {
         let words: Vec<String> = branches.iter().map(|branch| expected(root, branch)).collect();
         return words.join(", or ");
     }
-    if let Some(title) = schema.get("title").and_then(Value::as_str).filter(|t| t.starts_with("a ")) {
+    if let Some(title) = schema.get("title").and_then(Value::as_str).filter(|t| t.starts_with("a "))
+    {
         return match examples(schema) {
             Some(examples) => format!("{title} as in {examples}"),
             None => title.to_owned(),

@@ -27,14 +27,18 @@ impl<'a> Translate<'a> {
         let spot = Spot::root(self.root).walk(segments);
         let schema = self.schema_of(error);
         match error.kind() {
-            Kind::AdditionalProperties { unexpected } => self.unknown_keys(&spot, schema, unexpected),
+            Kind::AdditionalProperties { unexpected } => {
+                self.unknown_keys(&spot, schema, unexpected)
+            }
             Kind::AnyOf { context } => self.alternatives(&spot, schema, context, error),
             Kind::Enum { options } => self.not_a_word(&spot, schema, options),
             Kind::PropertyNames { error } => self.wrong_name(&spot, &plain(error.instance())),
             Kind::Required { property } => self.missing(&spot, schema, &plain(property)),
             Kind::Type { .. } => self.wrong_type(&spot, schema),
             Kind::Pattern { .. } => self.wrong_form(&spot, schema),
-            Kind::MinProperties { .. } | Kind::MaxProperties { .. } => self.key_count(&spot, schema),
+            Kind::MinProperties { .. } | Kind::MaxProperties { .. } => {
+                self.key_count(&spot, schema)
+            }
             other => self.out_of_bounds(&spot, other),
         }
     }
@@ -123,9 +127,7 @@ impl<'a> Translate<'a> {
     fn wrong_name(&mut self, spot: &Spot<'_>, name: &str) {
         let place = spot.key(name);
         let message = format!("`{}` is no name", shortened(name));
-        self.report
-            .error_at(place.key_span(), place.path(), message)
-            .hint(advice::NAME);
+        self.report.error_at(place.key_span(), place.path(), message).hint(advice::NAME);
     }
 
     fn missing(&mut self, spot: &Spot<'_>, schema: &Value, key: &str) {

@@ -60,12 +60,19 @@ fn several_files_are_judged_together() {
 #[test]
 fn included_files_are_read_in_the_order_of_their_names() {
     let folder = Folder::new();
-    let route = |id: &str| format!("routes: [{{id: {id}, match: {{path: /{id}}}, authenticate: none, answer: {{}}}}]\n");
-    for (name, id) in [("20-c.yaml", "c"), ("10-b.yaml", "b"), (".hidden.yaml", "x"), ("note.txt", "y")] {
+    let route = |id: &str| {
+        format!(
+            "routes: [{{id: {id}, match: {{path: /{id}}}, authenticate: none, answer: {{}}}}]\n"
+        )
+    };
+    for (name, id) in
+        [("20-c.yaml", "c"), ("10-b.yaml", "b"), (".hidden.yaml", "x"), ("note.txt", "y")]
+    {
         folder.write(&format!("conf.d/{name}"), route(id));
     }
     folder.write("extra.yaml", route("d"));
-    let main = folder.write("main.yaml", format!("include: ['conf.d/*.yaml', extra.yaml, 'ext*']\n{REST}"));
+    let main = folder
+        .write("main.yaml", format!("include: ['conf.d/*.yaml', extra.yaml, 'ext*']\n{REST}"));
     let config = load(&main).unwrap_or_else(|problems| panic!("{problems}"));
     let ids: Vec<&str> = config.routes.iter().map(|route| route.id.as_str()).collect();
     assert_eq!(ids, ["a", "b", "c", "d"]);
@@ -90,7 +97,10 @@ fn a_key_must_belong_to_its_certificate() {
     folder.write("one.pem", one.cert.pem());
     folder.write("other.key", other.signing_key.serialize_pem());
     folder.write("one.key", one.signing_key.serialize_pem());
-    folder.write("locked.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n");
+    folder.write(
+        "locked.key",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    );
     let with = |pair: &str| {
         let text = REST.replace("8080}", &format!("8080, tls: {{certificates: [{pair}]}}}}"));
         folder.write("tls.yaml", text)
@@ -110,7 +120,8 @@ fn a_key_must_belong_to_its_certificate() {
 fn a_secret_can_not_add_keys_and_is_never_shown() {
     let folder = Folder::new();
     folder.write("secret", "hunter2\nadmin: {}\n\n");
-    let main = folder.write("a.yaml", format!("{REST}clusters: {{a: {{endpoints: ['${{file:secret}}']}}}}\n"));
+    let main = folder
+        .write("a.yaml", format!("{REST}clusters: {{a: {{endpoints: ['${{file:secret}}']}}}}\n"));
     let text = folder.problems(&main);
     assert!(text.contains("`${file:secret}` has no port"), "{text}");
     assert!(!text.contains("hunter2"));
@@ -122,7 +133,12 @@ fn thousands_of_routes_are_no_alias_bomb() {
     let routes: String = (0..3000)
         .map(|number| format!("  - {{id: r{number}, match: {{path: \"/r/{number}/{{x}}\", methods: [GET]}}, authenticate: none, answer: {{}}}}\n"))
         .collect();
-    let main = folder.write("a.yaml", format!("listen: [{{address: 127.0.0.1:8080}}]\nstate: {{directory: s}}\nroutes:\n{routes}"));
+    let main = folder.write(
+        "a.yaml",
+        format!(
+            "listen: [{{address: 127.0.0.1:8080}}]\nstate: {{directory: s}}\nroutes:\n{routes}"
+        ),
+    );
     assert_eq!(load(&main).unwrap().routes.len(), 3000);
 }
 

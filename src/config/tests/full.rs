@@ -33,7 +33,10 @@ fn every_key_reaches_the_model() {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(golden, &text).unwrap();
     }
-    assert!(fs::read_to_string(golden).unwrap_or_default() == text, "{golden} differs from\n{text}");
+    assert!(
+        fs::read_to_string(golden).unwrap_or_default() == text,
+        "{golden} differs from\n{text}"
+    );
 }
 
 /// PEM files are new in each run, and stand byte by byte in the output: long runs of numbers.
@@ -136,7 +139,10 @@ fn views_show_what_was_written_and_no_secret() {
 fn secrets_files_and_escapes_are_put_in_place() {
     let (_folder, main) = full();
     let config = load(&main).unwrap();
-    assert_eq!(config.state.account_key.as_ref().unwrap().reveal(), "0123456789abcdef0123456789abcdef");
+    assert_eq!(
+        config.state.account_key.as_ref().unwrap().reveal(),
+        "0123456789abcdef0123456789abcdef"
+    );
     let body = config.routes.iter().find_map(|route| match &route.action {
         crate::config::model::Action::Answer { body, .. } => Some(body.clone()),
         _ => None,
@@ -153,11 +159,23 @@ fn all_files_are_watched_and_a_change_in_any_makes_another_revision() {
         .iter()
         .map(|path| path.strip_prefix(folder.0.path()).unwrap().display().to_string())
         .collect();
-    let expected =
-        ["full.yaml", "conf.d", "conf.d/more.yaml", "server.pem", "server.key", "ca.pem", "account.key"];
+    let expected = [
+        "full.yaml",
+        "conf.d",
+        "conf.d/more.yaml",
+        "server.pem",
+        "server.key",
+        "ca.pem",
+        "account.key",
+    ];
     assert_eq!(names, expected.map(String::from).into_iter().collect());
     assert_eq!(load(&main).unwrap().revision, first.revision);
-    for (name, more) in [("full.yaml", "# x\n"), ("conf.d/more.yaml", "# x\n"), ("account.key", "x"), ("ca.pem", "\n")] {
+    for (name, more) in [
+        ("full.yaml", "# x\n"),
+        ("conf.d/more.yaml", "# x\n"),
+        ("account.key", "x"),
+        ("ca.pem", "\n"),
+    ] {
         let before = load(&main).unwrap().revision;
         let mut text = fs::read(folder.0.path().join(name)).unwrap();
         text.extend_from_slice(more.as_bytes());

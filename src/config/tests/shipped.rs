@@ -9,8 +9,9 @@ fn read(path: &Path) -> Value {
 
 fn configurations(folder: &str) -> Vec<PathBuf> {
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> =
-        files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect();
+    let mut files: Vec<PathBuf> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
     files.sort();
     files
 }
@@ -59,7 +60,10 @@ fn the_reference_page_is_current() {
         fs::write(file, &page).unwrap();
     }
     let committed = fs::read_to_string(file).unwrap_or_default();
-    assert!(committed == page, "{file} is out of date: UPDATE_DOCS=1 cargo test --lib reference_page");
+    assert!(
+        committed == page,
+        "{file} is out of date: UPDATE_DOCS=1 cargo test --lib reference_page"
+    );
 }
 
 #[test]
@@ -72,7 +76,9 @@ fn every_key_of_the_schema_is_explained() {
                 walk(property, &format!("{path}.{key}"));
             }
         }
-        for (name, definition) in object.get("$defs").and_then(Value::as_object).into_iter().flatten() {
+        for (name, definition) in
+            object.get("$defs").and_then(Value::as_object).into_iter().flatten()
+        {
             walk(definition, name);
         }
     }

@@ -140,6 +140,11 @@ pub enum Role {
         /// The claim's number.
         nonce: u128,
     },
+    /// It has read its claim, and reads on to the mark that it wrote after that.
+    Settling {
+        /// Offset of its claim.
+        epoch: Offset,
+    },
     /// Its owner, as far as it has read.
     Owning {
         /// Offset of its claim.

@@ -2,7 +2,9 @@
 //! in, effects out; it does no I/O and asks no clock. The log decides:
 //!
 //! 1. To own the partition, append a claim and read the partition past it. The claim's offset is
-//!    the epoch.
+//!    the epoch. Then append a mark and read past that too: compaction may have removed a record
+//!    before the claim, not read yet, in favour of a void one of the same key behind the claim.
+//!    Whatever was removed before the claim was read stands before the mark.
 //! 2. To admit, append a use under that epoch and wait until it is *read back* with no newer claim
 //!    before it. That the journal confirmed the append is not enough: a newer claim may stand
 //!    before it, whose owner has not seen it.
@@ -126,7 +128,9 @@ impl<T: Waiter> Owner<T> {
         }
         match self.role {
             Role::Owning { .. } if self.outstanding > 0 => self.leave(Out::Silent, effects),
-            Role::Claiming { .. } => self.leave(Out::ClaimFailed, effects),
+            Role::Claiming { .. } | Role::Settling { .. } => {
+                self.leave(Out::ClaimFailed, effects);
+            }
             Role::Owning { .. } | Role::Out(_) => {}
         }
     }
@@ -144,9 +148,16 @@ impl<T: Waiter> Owner<T> {
         self.ledger.apply(offset, record);
         self.quiet_since = now.steady;
         match record {
-            Record::Claim(claim) => self.read_claim(offset, claim, now, effects),
+            Record::Claim(claim) => self.read_claim(offset, claim, effects),
             Record::Use(used) => self.read_use(used, now, effects),
-            Record::Horizon(_) => {}
+            Record::Horizon(mark) => self.read_mark(mark, now, effects),
+        }
+    }
+
+    fn read_mark(&mut self, mark: &Horizon, now: Now, effects: &mut Vec<Effect<T>>) {
+        if self.role == (Role::Settling { epoch: mark.epoch }) {
+            self.role = Role::Owning { epoch: mark.epoch };
+            self.move_all(now, effects);
         }
     }
 
@@ -154,15 +165,15 @@ impl<T: Waiter> Owner<T> {
         &mut self,
         offset: Offset,
         claim: &Claim,
-        now: Now,
         effects: &mut Vec<Effect<T>>,
     ) {
         match self.role {
             Role::Claiming { nonce } if nonce == claim.nonce => {
-                self.role = Role::Owning { epoch: offset };
-                self.move_all(now, effects);
+                self.role = Role::Settling { epoch: offset };
+                let mark = Horizon { epoch: offset, ended: self.ledger.horizon() };
+                effects.push(Effect::Append(Record::Horizon(mark)));
             }
-            Role::Owning { .. } => self.leave(Out::Superseded, effects),
+            Role::Settling { .. } | Role::Owning { .. } => self.leave(Out::Superseded, effects),
             // Another's claim, or one of this gateway's that it had given up.
             Role::Claiming { .. } | Role::Out(_) => {}
         }
@@ -269,8 +280,7 @@ impl<T: Waiter> Owner<T> {
         match record {
             Record::Claim(claim) => self.claim_failed(claim, effects),
             Record::Use(used) => self.use_not_written(used, effects),
-            // The next sweep says it again.
-            Record::Horizon(_) => {}
+            Record::Horizon(mark) => self.mark_failed(mark, effects),
         }
     }
 
@@ -279,7 +289,15 @@ impl<T: Waiter> Owner<T> {
             Record::Claim(claim) => self.claim_failed(claim, effects),
             // Unless it was read back after all.
             Record::Use(used) if self.is_on_its_way(used) => self.leave(Out::WriteFailed, effects),
-            Record::Use(_) | Record::Horizon(_) => {}
+            Record::Use(_) => {}
+            Record::Horizon(mark) => self.mark_failed(mark, effects),
+        }
+    }
+
+    /// Of an owner, the next sweep says it again.
+    fn mark_failed(&mut self, mark: &Horizon, effects: &mut Vec<Effect<T>>) {
+        if self.role == (Role::Settling { epoch: mark.epoch }) {
+            self.leave(Out::ClaimFailed, effects);
         }
     }
 

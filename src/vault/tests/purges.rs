@@ -8,6 +8,7 @@ use pingora_cache::trace::Span;
 use pingora_cache::{CacheKey, Storage};
 
 use crate::request::RouteId;
+use crate::vault::change::Scope;
 use crate::vault::testing::{Asked, Opened, Outcome, ok, open, policy, settings};
 
 fn asked(account: &str, route: &str) -> Asked {
@@ -184,6 +185,36 @@ async fn no_answer_from_before_a_purge_is_seen_after_it() {
         hits += reader.await.unwrap();
     }
     assert!(hits > 0);
+}
+
+/// A lookup that reads the old answer from disk while the purge is on its way there must not
+/// bring it back to memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_purged_answer_is_not_brought_back_by_a_lookup_on_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = Arc::new(open(directory.path(), &settings()));
+    let account = asked("1", "summary").account_key().unwrap();
+    for round in 0..100 {
+        opened.visit(key("1", "summary"), b"old").await;
+        opened.vault.flush().await;
+        opened.vault.memory.remove(&Scope::All);
+        let lookups: Vec<_> = (0..4)
+            .map(|_| {
+                let opened = opened.clone();
+                tokio::spawn(async move {
+                    for _ in 0..20 {
+                        opened.kept(key("1", "summary")).await;
+                    }
+                })
+            })
+            .collect();
+        opened.vault.purge_account(&account).await.unwrap();
+        assert_eq!(opened.kept(key("1", "summary")).await, None, "round {round}");
+        for lookup in lookups {
+            lookup.await.unwrap();
+        }
+        assert_eq!(opened.kept(key("1", "summary")).await, None, "round {round}");
+    }
 }
 
 #[tokio::test]

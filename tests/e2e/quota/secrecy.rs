@@ -36,7 +36,7 @@ fn routes() -> String {
         + "  - { id: batch, match: { path: \"/batch/{accounts}\" }, authenticate: bank, \
            account: { from: path.accounts, separator: \",\" }, quotas: [loose], cluster: savings, \
            rewrite: { path: /echo/batch } }\n"
-        + "  - { id: composed, match: { path: \"/composed/{account}\" }, authenticate: bank, \
+        + "  - { id: composed, match: { path: \"/composed/{account}\", methods: [GET] }, authenticate: bank, \
            account: path.account, quotas: [loose], compose: { parts: { \
            a: { cluster: checking, path: \"/v1/{account}\", into: a, deadline: 2s }, \
            b: { cluster: cards, path: \"/v1/{account}\", into: b, deadline: 2s, optional: true } } } }\n"

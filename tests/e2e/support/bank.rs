@@ -55,6 +55,11 @@ impl Bank {
         answer.json().await.unwrap_or(Value::Null)
     }
 
+    /// A view of the control port.
+    pub async fn get(&self, path: &str) -> Value {
+        self.client.get(self.control(path)).send().await.unwrap().json().await.unwrap()
+    }
+
     pub async fn fault(&self, service: &str, fault: &str) {
         self.put(&format!("/fault/{service}"), json!({ "fault": fault })).await;
     }

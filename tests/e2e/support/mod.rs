@@ -3,7 +3,6 @@
 pub mod backend;
 pub mod bank;
 pub mod gateway;
-pub mod recorder;
 pub mod tls;
 pub mod wire;
 

@@ -111,6 +111,12 @@ impl Wire {
         assert!(rest.is_empty(), "more came: {:?}", String::from_utf8_lossy(&rest));
     }
 
+    /// Whether the gateway has said something or hung up by now.
+    pub async fn has_something(&mut self) -> bool {
+        let read = timeout(std::time::Duration::ZERO, self.stream.readable()).await;
+        !self.ahead.is_empty() || read.is_ok()
+    }
+
     /// A reset is an end as well.
     async fn read(&mut self) -> usize {
         let reading = timeout(PATIENCE, self.stream.read_buf(&mut self.ahead)).await;

@@ -1,0 +1,52 @@
+//! HTTP/2 without TLS.
+
+use http::Version;
+
+use super::config_with_ports;
+use crate::support::wire::{Wire, assert_problem, logged};
+use crate::support::{Bank, Tollgate};
+
+const ONLY_HTTP_1: &str = "  - { address: ADDRESS:8081, http2: false }\n";
+
+#[tokio::test]
+async fn http_2_by_prior_knowledge_is_served_beside_http_1() {
+    let bank = Bank::start().await;
+    let gateway = Tollgate::start(&config_with_ports(&bank, ONLY_HTTP_1)).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    // Many at once on one connection.
+    let requests = (0..20).map(|number| {
+        let url = gateway.url(&format!("/echo/{number}?q=1"));
+        let request = client.post(url).body(format!("body {number}"));
+        async move { (number, request.send().await.unwrap()) }
+    });
+    for (number, answer) in futures::future::join_all(requests).await {
+        assert_eq!((answer.version(), answer.status().as_u16()), (Version::HTTP_2, 200));
+        let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+        let told: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!(told["path"], format!("/echo/{number}?q=1"));
+        assert_eq!(told["body"], format!("body {number}"));
+        if number == 0 {
+            assert_eq!(logged(&gateway, &id).await["http"]["version"], "2");
+        }
+    }
+    let missing = client.get(gateway.url("/none")).send().await.unwrap();
+    assert_eq!((missing.version(), missing.status().as_u16()), (Version::HTTP_2, 404));
+    let large = client.post(gateway.url("/echo/x")).body(vec![0; 1025]).send().await.unwrap();
+    assert_eq!(large.status(), 413);
+    let traced = client.request(http::Method::TRACE, gateway.url("/v1/1")).send().await.unwrap();
+    assert_eq!(traced.status(), 405);
+}
+
+#[tokio::test]
+async fn a_port_without_http_2_refuses_it() {
+    let bank = Bank::start().await;
+    let gateway = Tollgate::start(&config_with_ports(&bank, ONLY_HTTP_1)).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let url = format!("http://{}:8081/echo/x", gateway.address());
+    assert!(client.get(&url).send().await.is_err());
+    let mut wire = Wire::to(&gateway, 8081).await;
+    wire.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    assert_problem(&wire.answer().await, 400, "bad-request");
+    let plain = gateway.client().get(&url).send().await.unwrap();
+    assert_eq!((plain.version(), plain.status().as_u16()), (Version::HTTP_11, 200));
+}
