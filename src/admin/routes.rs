@@ -1,5 +1,4 @@
-use std::sync::Arc;
-
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -21,13 +20,12 @@ const OPENAPI: &str = include_str!("openapi.json");
 #[derive(Clone)]
 struct Desk {
     control: Control,
-    token: Option<Arc<Secret>>,
 }
 
 /// All calls of the operators' port. Views are open to whoever reaches the port; whatever changes
 /// something needs the token, and is refused where none is configured.
-pub fn router(control: Control, token: Option<Secret>) -> Router {
-    let desk = Desk { control, token: token.map(Arc::new) };
+pub fn router(control: Control) -> Router {
+    let desk = Desk { control };
     let changing = Router::new()
         .route("/reload", post(reload))
         .route("/quotas/{account}/reset", post(reset_quotas))
@@ -60,14 +58,18 @@ fn problem(status: StatusCode, detail: &str) -> Response {
 }
 
 async fn with_token(State(desk): Tool, request: Request, next: Next) -> Response {
-    let Some(token) = &desk.token else {
+    // Asked each time: a reload may have brought another token.
+    let Some(token) = desk.control.admin_token() else {
         return problem(
             StatusCode::FORBIDDEN,
             "changing calls need admin.token in the configuration, and there is none",
         );
     };
-    if !is_bearer(request.headers(), token) {
-        return problem(StatusCode::UNAUTHORIZED, "send the admin token as Authorization: Bearer");
+    if !is_bearer(request.headers(), &token) {
+        let refused =
+            problem(StatusCode::UNAUTHORIZED, "send the admin token as Authorization: Bearer");
+        // RFC 9110 section 15.5.2: a 401 says what it wants.
+        return ([(header::WWW_AUTHENTICATE, "Bearer")], refused).into_response();
     }
     next.run(request).await
 }
@@ -110,6 +112,9 @@ fn view(seen: Result<Value, impl ToString>) -> Response {
 }
 
 async fn reset_quotas(State(desk): Tool, Path(account): Path<String>) -> Response {
+    if let Err(error) = AccountId::parse(&account) {
+        return problem(StatusCode::BAD_REQUEST, &error.to_string());
+    }
     match desk.control.reset_quotas(&account).await {
         Ok(done) => Json(done).into_response(),
         Err(error) => problem(StatusCode::CONFLICT, &error),
@@ -125,7 +130,14 @@ enum PurgeBody {
     All(bool),
 }
 
-async fn purge(State(desk): Tool, Json(body): Json<PurgeBody>) -> Response {
+async fn purge(
+    State(desk): Tool,
+    body: Result<Json<PurgeBody>, JsonRejection>,
+) -> Response {
+    let Json(body) = match body {
+        Ok(body) => body,
+        Err(error) => return problem(StatusCode::UNPROCESSABLE_ENTITY, &error.body_text()),
+    };
     let what = match body {
         PurgeBody::Account(account) => match AccountId::parse(&account) {
             Ok(account) => Purge::Account(account),

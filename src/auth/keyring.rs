@@ -90,7 +90,10 @@ impl Keyring {
         let progress = match before {
             Some(before) if keys.is_some() => {
                 let known = before.progress();
-                Progress { fetched: known.fetched, next: known.next, ..Progress::default() }
+                // That ring's bounds may be longer than this one's.
+                let latest = known.fetched.map_or(known.next, |at| at.plus(plan.refresh_max));
+                let next = known.next.min(latest);
+                Progress { fetched: known.fetched, next, ..Progress::default() }
             }
             _ => Progress::default(),
         };

@@ -37,7 +37,7 @@ pub(super) fn run(path: &Path) -> Exit {
 
 fn serve_admin(started: &Started, admin: &config::model::Admin) -> std::io::Result<()> {
     let port = started.runtime().block_on(AdminPort::bind(admin.address))?;
-    let router = router(started.control(), admin.token.clone());
+    let router = router(started.control());
     started.runtime().spawn(port.serve(router));
     Ok(())
 }

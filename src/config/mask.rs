@@ -40,7 +40,7 @@ pub(super) fn secrets_in(text: &str) -> Vec<Range<usize>> {
         let below = open.is_some_and(|column| {
             content.is_empty() || indent > column || (indent == column && content.starts_with('-'))
         });
-        let mut found: Vec<_> = user_in_url(line).into_iter().collect();
+        let mut found = users_in_urls(line);
         if below {
             let item = content.trim_start_matches(['-', ' ']);
             let start = indent + (content.len() - item.len());
@@ -48,11 +48,22 @@ pub(super) fn secrets_in(text: &str) -> Vec<Range<usize>> {
         } else {
             open = scan_line(line, &mut found);
         }
-        let in_clear = found.into_iter().filter(|range| needs_hiding(line, range));
-        hidden.extend(in_clear.map(|range| offset + range.start..offset + range.end));
+        found.retain(|range| needs_hiding(line, range));
+        found.sort_by_key(|range| range.start);
+        for range in found {
+            add(&mut hidden, offset + range.start..offset + range.end);
+        }
         offset += line.len();
     }
     hidden
+}
+
+/// Adds a range to ranges in order that do not overlap.
+fn add(hidden: &mut Vec<Range<usize>>, range: Range<usize>) {
+    match hidden.last_mut() {
+        Some(last) if range.start < last.end => last.end = last.end.max(range.end),
+        _ => hidden.push(range),
+    }
 }
 
 /// Finds the secret values of one line. Gives the column of a key whose value goes on below.
@@ -69,7 +80,8 @@ fn scan_line(line: &str, found: &mut Vec<Range<usize>>) -> Option<usize> {
                 from = start + length;
             }
             _ => {
-                found.push(start..start + value.len());
+                let text = value.split(" #").next().unwrap_or(value).trim_end();
+                found.push(start..start + text.len());
                 return Some(column);
             }
         }
@@ -77,11 +89,14 @@ fn scan_line(line: &str, found: &mut Vec<Range<usize>>) -> Option<usize> {
     None
 }
 
-/// User and password in a URL.
-fn user_in_url(line: &str) -> Option<Range<usize>> {
-    let start = line.find("://")? + 3;
-    let authority = line.get(start..)?.split(['/', '?', '#', ' ', '"', '\'']).next()?;
-    Some(start..start + authority.rfind('@')?)
+/// Users and passwords in URLs.
+fn users_in_urls(line: &str) -> Vec<Range<usize>> {
+    let urls = line.match_indices("://").map(|(at, _)| at + 3);
+    urls.filter_map(|start| {
+        let authority = line.get(start..)?.split(['/', '?', '#', ' ', '"', '\'']).next()?;
+        Some(start..start + authority.rfind('@')?)
+    })
+    .collect()
 }
 
 /// References to secrets say nothing, and help to read the message.
@@ -95,40 +110,44 @@ fn needs_hiding(line: &str, range: &Range<usize>) -> bool {
 
 /// The column of the next secret key in the line, and the byte behind its colon.
 fn next_secret_key(line: &str, from: usize) -> Option<(usize, usize)> {
-    let keys = SECRET_KEYS.iter().chain(&SECRET_HEADERS);
-    let lower = line.to_ascii_lowercase();
-    keys.filter_map(|key| key_in(&lower, from, key)).min()
-}
-
-fn key_in(line: &str, from: usize, key: &str) -> Option<(usize, usize)> {
-    line.get(from..)?.match_indices(key).find_map(|(at, _)| {
-        let at = from + at;
-        let starts =
-            line.get(..at)?.chars().next_back().is_none_or(|before| {
-                !before.is_alphanumeric() && !matches!(before, '_' | '-' | '.')
-            });
-        let after = line.get(at + key.len()..)?;
-        let behind = after.trim_start_matches(['"', '\'']).trim_start();
-        let ends = behind.strip_prefix(':')?;
-        starts.then(|| (at, line.len() - ends.len()))
+    let colons = line.get(from..)?.match_indices(':').map(|(at, _)| from + at);
+    colons.into_iter().find_map(|colon| {
+        let before = line.get(from..colon)?.trim_end().trim_end_matches(['"', '\'']);
+        let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+        let name = before.rsplit(|c| !is_part(c)).next().unwrap_or_default();
+        let column = from + before.len() - name.len();
+        is_secret_key(&name.to_ascii_lowercase()).then_some((column, colon + 1))
     })
 }
 
-/// How long the value is; `None` if it goes on in the next line.
+/// How long the value is; `None` if it may go on in the next line.
 fn value_length(value: &str, before: &str) -> Option<usize> {
     let first = value.chars().next()?;
     match first {
         '#' | '|' | '>' | '&' | '!' => None,
         '[' => value.find(']').map(|end| end + 1),
-        quote @ ('"' | '\'') => {
-            let inner = value.get(1..)?;
-            inner.find(quote).map(|end| end + 2)
-        }
+        quote @ ('"' | '\'') => closing(value.get(1..)?, quote).map(|end| end + 2),
         _ if before.contains(['{', '[']) && !value.starts_with("${") => {
             Some(value.find([',', '}', ']']).unwrap_or(value.len()))
         }
-        _ => Some(value.find(" #").unwrap_or(value.len())),
+        _ => None,
     }
+}
+
+/// Where a quoted text ends: at a quote that is neither escaped (`\"`) nor doubled (`''`).
+fn closing(text: &str, quote: char) -> Option<usize> {
+    let mut characters = text.char_indices().peekable();
+    while let Some((at, character)) = characters.next() {
+        if character == '\\' && quote == '"' {
+            characters.next();
+        } else if character == quote {
+            let doubled = quote == '\'' && characters.next_if(|(_, next)| *next == quote).is_some();
+            if !doubled {
+                return Some(at);
+            }
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -158,6 +177,14 @@ mod tests {
             ("  account_key: |\n    abc\n  x: 1\n", "  account_key: *\n    ***\n  x: 1\n"),
             ("set: {Authorization: Basic Zm9v}", "set: {Authorization: **********}"),
             ("token: \"abc\n  def\"\n", "token: ****\n  ****\n"),
+            ("token: abc\n  def\nx: 1\n", "token: ***\n  ***\nx: 1\n"),
+            ("- token: abc\n  x: 1\n", "- token: ***\n  x: 1\n"),
+            (r#"{token: "a\"b", x: 'y'}"#, r#"{token: ******, x: 'y'}"#),
+            ("{token: 'a''b', x: y}", "{token: ******, x: y}"),
+            (
+                "{jwks: https://me:pw@a/, token: x, u: https://me:pw@b/}",
+                "{jwks: https://*****@a/, token: *, u: https://*****@b/}",
+            ),
             ("jwks: \"https://me:pw@idp/keys\"", "jwks: \"https://*****@idp/keys\""),
         ] {
             assert_eq!(shown(text), expected);
@@ -190,7 +217,10 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_text_can_be_scanned(text in "(token|sealing_keys|[:\\[\\]{},'\"|#$ \n-]|[a-zé]){0,40}") {
+            let mut end = 0;
             for range in secrets_in(&text) {
+                proptest::prop_assert!(range.start >= end);
+                end = range.end;
                 proptest::prop_assert!(text.get(range).is_some());
             }
         }

@@ -10,6 +10,9 @@ use super::mask;
 use super::problem::{Problem, Problems};
 use super::source::Span;
 
+/// Bytes of a line around a place that can be part of an excerpt.
+const NEAR: usize = 1000;
+
 /// A file that was read.
 #[derive(Debug)]
 pub struct Source {
@@ -66,16 +69,32 @@ impl Source {
     fn place(&self, span: Span) -> Place {
         let (line, bytes) = self.line_at(span.start);
         let text = self.text.get(bytes.clone()).unwrap_or_default();
-        let start = span.start.saturating_sub(bytes.start);
-        let end = span.end.saturating_sub(bytes.start).min(text.trim_end().len());
-        let from = characters(text, start);
-        let to = characters(text, end).max(from);
-        Place { line, from, to, excerpt: Excerpt::of(&self.shown(bytes), from, to) }
+        let end = span.end.min(bytes.start + text.trim_end().len()).max(span.start);
+        let from = self.characters(bytes.start..span.start);
+        let to = from + self.characters(span.start..end);
+        let near = self.near(span.start, &bytes);
+        let before = self.characters(near.start..span.start);
+        let cut = (near.start > bytes.start, near.end < bytes.end);
+        let excerpt = Excerpt::of(&self.shown(near), before, before + (to - from), cut);
+        Place { line, from, to, excerpt }
     }
-}
 
-fn characters(text: &str, bytes: usize) -> usize {
-    text.char_indices().take_while(|(at, _)| *at < bytes).count()
+    fn characters(&self, bytes: Range<usize>) -> usize {
+        self.text.get(bytes).map_or(0, |text| text.chars().count())
+    }
+
+    /// The part of a line around a place: a line can have megabytes.
+    fn near(&self, at: usize, line: &Range<usize>) -> Range<usize> {
+        let mut start = at.saturating_sub(NEAR).max(line.start);
+        let mut end = at.saturating_add(NEAR).min(line.end).max(start);
+        while !self.text.is_char_boundary(start) {
+            start += 1;
+        }
+        while !self.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        start..end
+    }
 }
 
 struct Place {
@@ -167,6 +186,10 @@ impl Report {
         if self.settled.contains(&span) {
             return &mut self.spare;
         }
+        if self.is_full() {
+            self.count_more(1);
+            return &mut self.spare;
+        }
         if let Some(source) = self.sources.get(span.file) {
             let place = source.place(span);
             problem.file.clone_from(&source.name);
@@ -176,6 +199,16 @@ impl Report {
             problem.excerpt = Some(place.excerpt);
         }
         self.keep(problem)
+    }
+
+    /// Whether more problems are only counted.
+    pub fn is_full(&self) -> bool {
+        self.found.len() >= MAX_PROBLEMS
+    }
+
+    /// Counts problems that there is no need to describe.
+    pub fn count_more(&mut self, problems: usize) {
+        self.more = self.more.saturating_add(problems);
     }
 
     /// Further problems at a place would only follow from one that is noted.
@@ -190,12 +223,12 @@ impl Report {
     }
 
     fn keep(&mut self, problem: Problem) -> &mut Problem {
-        if self.found.len() < MAX_PROBLEMS {
-            self.found.push(problem);
-            return self.found.last_mut().unwrap_or(&mut self.spare);
+        if self.is_full() {
+            self.count_more(1);
+            return &mut self.spare;
         }
-        self.more = self.more.saturating_add(1);
-        &mut self.spare
+        self.found.push(problem);
+        self.found.last_mut().unwrap_or(&mut self.spare)
     }
 
     /// Ends the collecting.

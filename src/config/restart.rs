@@ -1,16 +1,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::model::{Config, Listener, ListenerTls, Observe};
+use super::model::{Config, Listener};
 
 /// What of a new configuration can't be taken over by a running process, each with its reason.
 /// Empty: it can be swapped in.
 ///
-/// Sockets and the parts of TLS that belong to them are made once, and so are the journal and the
-/// logs. All else is read anew: routes, clusters, identity, rules, bounds of the cache and of
-/// listeners, certificates.
+/// Sockets are opened once, and so are the journal and the logs. All else is read anew: TLS and
+/// limits of ports, the admin token, routes, clusters, identity, rules, bounds and keys of the
+/// cache.
 pub fn restart_needed(old: &Config, new: &Config) -> Vec<String> {
-    let mut reasons = listeners(&old.listeners, &new.listeners);
+    let mut reasons = ports(&old.listeners, &new.listeners);
     let mut differs = |differs: bool, what: &str, why: &str| {
         if differs {
             reasons.push(format!("{what} changed: {why}"));
@@ -22,43 +22,27 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<String> {
     differs(from.directory != to.directory, "state.directory", "it is opened at start");
     differs(from.partitions != to.partitions, "state.partitions", "they are fixed while in use");
     differs(from.account_key != to.account_key, "state.account_key", "all counts hang on it");
-    let sealing = (&old.cache.sealing_keys, &new.cache.sealing_keys);
-    differs(sealing.0 != sealing.1, "cache.sealing_keys", "they are read at start");
-    let log = |observe: &Observe| observe.log.clone();
-    differs(log(&old.observe) != log(&new.observe), "observe.log", "it is set at start");
-    differs(
-        old.observe.access_log != new.observe.access_log,
-        "observe.access_log",
-        "it is opened at start",
-    );
+    let (before, after) = (&old.observe, &new.observe);
+    differs(before.log != after.log, "observe.log", "it is set at start");
+    differs(before.access_log != after.access_log, "observe.access_log", "it is opened at start");
     reasons
 }
 
-fn listeners(old: &[Arc<Listener>], new: &[Arc<Listener>]) -> Vec<String> {
+/// Addresses that are gone or new. Equal ones (port 0, which takes any) count one by one.
+fn ports(old: &[Arc<Listener>], new: &[Arc<Listener>]) -> Vec<String> {
+    let mut gone: Vec<SocketAddr> = old.iter().map(|listener| listener.address).collect();
     let mut reasons = Vec::new();
-    for gone in old.iter().filter(|listener| find(new, listener.address).is_none()) {
-        reasons.push(format!("the port {} is gone: sockets are opened at start", gone.address));
-    }
-    for listener in new {
-        let address = listener.address;
-        match find(old, address) {
+    for address in new.iter().map(|listener| listener.address) {
+        match gone.iter().position(|before| *before == address) {
+            Some(place) => {
+                gone.remove(place);
+            }
             None => reasons.push(format!("the port {address} is new: sockets are opened at start")),
-            Some(before) if protocol(before) != protocol(listener) => reasons.push(format!(
-                "http2 or tls of the port {address} changed: they are set when it is opened"
-            )),
-            Some(_) => {}
         }
     }
+    let gone = gone
+        .iter()
+        .map(|address| format!("the port {address} is gone: sockets are opened at start"));
+    reasons.extend(gone);
     reasons
-}
-
-fn find(listeners: &[Arc<Listener>], address: SocketAddr) -> Option<&Listener> {
-    listeners.iter().map(|listener| &**listener).find(|listener| listener.address == address)
-}
-
-/// What of a listener is set when its socket is opened: all but limits and certificates, of which
-/// it only matters whether there are any.
-fn protocol(listener: &Listener) -> (bool, Option<ListenerTls>) {
-    let tls = listener.tls.clone();
-    (listener.http2, tls.map(|tls| ListenerTls { certificates: Vec::new(), ..tls }))
 }

@@ -89,6 +89,12 @@ pub(super) fn edit_upstream_head(
     if plan.route.response.body.is_empty() || !is_json(response) {
         return Ok(());
     }
+    // Better refused now than when the head may have gone out.
+    let announced = response.headers.get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > plan.route.response.max_body) {
+        return unusable(TOO_LARGE);
+    }
     // The edited body has another length and is another representation.
     response.remove_header(&header::CONTENT_LENGTH);
     response.remove_header(&header::ETAG);
@@ -120,7 +126,7 @@ pub(super) fn edit_upstream_body(
         gathered.extend_from_slice(&chunk);
     }
     if gathered.len() as u64 > edits.max_body {
-        return unusable("the backend's body is larger than may be edited");
+        return unusable(TOO_LARGE);
     }
     if !end_of_stream {
         return Ok(());
@@ -131,6 +137,8 @@ pub(super) fn edit_upstream_body(
     }
     Ok(())
 }
+
+const TOO_LARGE: &str = "the backend's body is larger than may be edited";
 
 fn unusable(why: &'static str) -> pingora::Result<()> {
     Error::e_explain(ErrorType::InvalidHTTPHeader, why).map_err(Error::into_up)

@@ -65,6 +65,13 @@ pub(super) fn variance(
     vault::policy::variance(policy, meta, &request.headers)
 }
 
+/// Remembers what a 304 says: Pingora shows only a part of it to [`judge_answer`].
+pub(super) fn note_confirmation(response: &ResponseHeader, context: &mut Context) {
+    if response.status == StatusCode::NOT_MODIFIED {
+        context.upstream.confirmation = Some(response.headers.clone());
+    }
+}
+
 /// Whether the backend's answer is kept.
 pub(super) fn judge_answer(
     shared: &Shared,
@@ -76,7 +83,12 @@ pub(super) fn judge_answer(
         return RespCacheable::Uncacheable(NoCacheReason::Custom("no cache policy"));
     };
     let partial = context.composed.report().is_some_and(|report| report.is_partial());
-    shared.vault.judge(policy, response, partial)
+    match &context.upstream.confirmation {
+        Some(fields) => {
+            shared.vault.judge(policy, &vault::policy::confirmed(response, fields), partial)
+        }
+        None => shared.vault.judge(policy, response, partial),
+    }
 }
 
 /// Notes where the answer comes from, once that is decided.

@@ -74,6 +74,8 @@ pub(super) struct UpstreamCall {
     pub stale: u32,
     pub started: Option<Instant>,
     pub status: Option<u16>,
+    /// Fields of the 304 by which the backend confirmed a kept answer.
+    pub confirmation: Option<HeaderMap>,
     /// The answer broke off or could not be used.
     pub failed: bool,
 }
@@ -102,11 +104,7 @@ fn no_route() -> &'static RouteId {
 }
 
 impl Context {
-    pub(super) fn new(
-        snapshot: Arc<Snapshot>,
-        now: UnixMillis,
-        in_progress: InProgress,
-    ) -> Self {
+    pub(super) fn new(snapshot: Arc<Snapshot>, now: UnixMillis, in_progress: InProgress) -> Self {
         Self {
             _in_progress: in_progress,
             started: Instant::now(),

@@ -11,6 +11,7 @@ use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::views;
 use crate::account::AccountKey;
+use crate::config::model::Secret;
 use crate::request::{AccountError, AccountId, RouteId};
 
 /// The operators' hand on the gateway.
@@ -62,6 +63,11 @@ impl Control {
             reasons.extend(providers.iter().map(|name| format!("identity provider '{name}' gave no keys yet")));
         }
         Readiness { ready: reasons.is_empty(), reasons }
+    }
+
+    /// What changing calls need; `None` if they are refused.
+    pub fn admin_token(&self) -> Option<Secret> {
+        self.snapshot.load().config.admin.as_ref().and_then(|admin| admin.token.clone())
     }
 
     /// All metrics in OpenMetrics text format.

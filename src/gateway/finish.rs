@@ -11,6 +11,10 @@ use crate::observe::Exchange;
 use crate::request::ValueSource;
 use crate::transform::TraceContext;
 
+/// Digits in a path segment from which on it may be an account; versions and short names have
+/// fewer.
+const MASKED_DIGITS: usize = 4;
+
 /// Settles and observes.
 pub(super) fn finish(
     shared: &Shared,
@@ -92,12 +96,11 @@ fn missing_parts(context: &Context) -> Vec<String> {
 }
 
 /// The path with its accounts masked: an account number must not stand in a log, not even that of
-/// a request which was refused before anybody asked for its account. A path that matched no route
-/// is shown whole, since nothing says what in it could be an account.
+/// a request which was refused before anybody asked for its account.
 fn shown_path(context: &Context) -> String {
     let path = &context.head.path.decoded;
-    let source = context.plan.as_ref().and_then(|plan| plan.route.account.as_ref());
-    let place = source.and_then(|source| match &source.from {
+    let Some(plan) = &context.plan else { return without_numbers(path) };
+    let place = plan.route.account.as_ref().and_then(|source| match &source.from {
         ValueSource::Path(name) => context.captures.get(name),
         _ => None,
     });
@@ -110,6 +113,17 @@ fn shown_path(context: &Context) -> String {
         Some(text) if !text.is_empty() => path.replace(text, "{account}"),
         _ => path.clone(),
     }
+}
+
+/// Nothing says what in a path without a route could be an account (the method may be wrong, or
+/// one letter of the path), so whatever looks like a number is masked.
+fn without_numbers(path: &str) -> String {
+    let digits = |segment: &str| segment.bytes().filter(u8::is_ascii_digit).count();
+    let segments = path.split('/').map(|segment| match digits(segment) {
+        0..MASKED_DIGITS => segment,
+        _ => "{number}",
+    });
+    segments.collect::<Vec<_>>().join("/")
 }
 
 fn version(version: http::Version) -> &'static str {

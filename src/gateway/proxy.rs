@@ -146,11 +146,16 @@ impl ProxyHttp for Gateway {
 
     fn should_serve_stale(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _context: &mut Context,
         error: Option<&Error>,
     ) -> bool {
-        vault::policy::serves_stale(error)
+        let stale = vault::policy::serves_stale(error);
+        if stale {
+            // As in `fail_to_proxy`: after an error Pingora closes the connection.
+            session.set_keepalive(None);
+        }
+        stale
     }
 
     async fn upstream_peer(
@@ -199,7 +204,9 @@ impl ProxyHttp for Gateway {
         }
         answer::report(response.status, context);
         caching::invalidate(&self.shared, response.status, context).await;
-        answer::edit_upstream_head(response, context)
+        answer::edit_upstream_head(response, context)?;
+        caching::note_confirmation(response, context);
+        Ok(())
     }
 
     fn upstream_response_body_filter(
@@ -249,14 +256,9 @@ impl ProxyHttp for Gateway {
             context.upstream.failed = true;
         }
         let unanswered = session.as_downstream().response_written().is_none();
-        // A backend's failure is no reason to close its client's connection, unless a body may be
-        // left on it. A connection that is closed says so before, or the next request runs into it.
-        let reusable = unanswered
-            && error.esource() != &ErrorSource::Downstream
-            && session.is_body_empty();
-        if !reusable {
-            session.set_keepalive(None);
-        }
+        // Pingora closes the connection after this, whatever is said below. The answer must
+        // announce it, or the client's next request runs into the close.
+        session.set_keepalive(None);
         let refusal = call::refusal_of(error, context);
         tracing::debug!(%error, request = %context.head.request_id, "a request could not be proxied");
         let error_code = match refusal {
@@ -267,7 +269,7 @@ impl ProxyHttp for Gateway {
             }
             None => 0,
         };
-        FailToProxy { error_code, can_reuse_downstream: reusable }
+        FailToProxy { error_code, can_reuse_downstream: false }
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {

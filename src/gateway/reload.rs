@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::shared::Shared;
 use super::snapshot::Snapshot;
-use crate::config;
+use crate::config::{self, Problems};
 use crate::listener::PortsHandle;
 use crate::observe::Event;
 
@@ -23,6 +23,8 @@ pub struct Reloader {
     /// One reload at a time.
     turn: tokio::sync::Mutex<()>,
     last: Mutex<LastReload>,
+    /// What the last reload read or looked for.
+    files: Mutex<Vec<PathBuf>>,
 }
 
 /// How the last reload went.
@@ -54,7 +56,8 @@ impl Reloader {
         ports: PortsHandle,
     ) -> Self {
         let turn = tokio::sync::Mutex::default();
-        Self { path, shared, snapshot, ports, turn, last: Mutex::default() }
+        let files = Mutex::new(snapshot.load().config.files.clone());
+        Self { path, shared, snapshot, ports, turn, last: Mutex::default(), files }
     }
 
     /// Loads, checks, builds and swaps. Must run where background tasks can be started.
@@ -77,8 +80,23 @@ impl Reloader {
         outcome
     }
 
+    /// Reloads if the files no longer say what was loaded or refused last.
+    pub async fn catch_up(&self) {
+        let behind = match config::load(&self.path) {
+            Ok(now) => now.revision != self.revision(),
+            Err(problems) => self.last().error != Some(problems.to_string()),
+        };
+        if behind {
+            // Refusals are logged, counted and shown.
+            let _ = self.reload().await;
+        }
+    }
+
     async fn try_reload(&self) -> Result<Reloaded, String> {
-        let new = config::load(&self.path).map_err(|problems| problems.to_string())?;
+        let loaded = config::load(&self.path);
+        let files = loaded.as_ref().map_or_else(Problems::files, |config| &config.files).to_vec();
+        *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;
+        let new = loaded.map_err(|problems| problems.to_string())?;
         let current = self.snapshot.load_full();
         if new.revision == current.config.revision {
             return Ok(Reloaded::Unchanged);
@@ -99,6 +117,19 @@ impl Reloader {
         ports.commit();
         self.snapshot.store(Arc::new(next));
         Ok(Reloaded::Swapped(revision))
+    }
+
+    /// Revision in use.
+    pub fn revision(&self) -> Arc<str> {
+        self.snapshot.load().config.revision.clone()
+    }
+
+    /// The files in which a change is a reason to load again: the main one and whatever the last
+    /// reload read or looked for, so that the correction of a refused file is seen too.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        files.push(self.path.clone());
+        files
     }
 
     /// How the last reload went.

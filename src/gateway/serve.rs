@@ -75,7 +75,6 @@ pub struct Started {
     reloader: Arc<Reloader>,
     ports: Ports<pingora_proxy::HttpProxy<Gateway>>,
     server: Server,
-    path: PathBuf,
 }
 
 /// Opens state and ports for the configuration that was read from `path`.
@@ -100,7 +99,7 @@ pub fn start(path: &Path, config: Config) -> Result<Started, ServeError> {
     let (ports, handle) = bind(&config, &shared, &snapshot, &server.configuration)?;
     let reloader =
         Arc::new(Reloader::new(path.to_owned(), shared.clone(), snapshot.clone(), handle));
-    Ok(Started { runtime, shared, snapshot, reloader, ports, server, path: path.to_owned() })
+    Ok(Started { runtime, shared, snapshot, reloader, ports, server })
 }
 
 async fn open_state(config: &Config, runtime: &Runtime) -> Result<Shared, ServeError> {
@@ -195,9 +194,9 @@ impl Started {
     /// Serves until a signal ends it: SIGTERM lets requests in progress finish, SIGHUP loads the
     /// configuration again, and so does a changed file.
     pub fn serve(self) {
-        let Self { runtime, shared, snapshot, reloader, ports, mut server, path } = self;
+        let Self { runtime, shared, snapshot, reloader, ports, mut server } = self;
         runtime.spawn(signals::reload_on_hangup(reloader.clone(), shared.clone()));
-        runtime.spawn(signals::reload_on_change(reloader, snapshot.clone(), path));
+        runtime.spawn(signals::reload_on_change(reloader));
         server.bootstrap();
         server.add_service(ports);
         let shutdown_signal = Box::new(Drain::new(shared.clone(), snapshot));

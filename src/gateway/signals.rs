@@ -1,6 +1,5 @@
 //! What makes a running gateway load its configuration again, or end.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,16 +25,11 @@ pub(super) async fn reload_on_hangup(reloader: Arc<Reloader>, shared: Arc<Shared
 }
 
 /// A changed file: the configuration again. The files to watch may be others afterwards.
-pub(super) async fn reload_on_change(
-    reloader: Arc<Reloader>,
-    snapshot: Arc<ArcSwap<Snapshot>>,
-    path: PathBuf,
-) {
+pub(super) async fn reload_on_change(reloader: Arc<Reloader>) {
     loop {
         let (changed, mut wait) = tokio::sync::mpsc::channel(1);
-        let mut files = snapshot.load().config.files.clone();
-        files.push(path.clone());
-        let watched = Watcher::start(files, move || {
+        let before = (reloader.files(), reloader.revision());
+        let watched = Watcher::start(before.0.clone(), move || {
             // One change that waits stands for all.
             let _ = changed.try_send(());
         });
@@ -46,8 +40,9 @@ pub(super) async fn reload_on_change(
                 return;
             }
         };
-        let before = snapshot.load().config.revision.clone();
-        while snapshot.load().config.revision == before {
+        // What changed before the watch began it does not see.
+        reloader.catch_up().await;
+        while (reloader.files(), reloader.revision()) == before {
             if wait.recv().await.is_none() {
                 return;
             }

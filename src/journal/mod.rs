@@ -22,6 +22,7 @@ use crate::request::UnixMillis;
 ///
 /// What an implementation promises, and all that may be relied on:
 /// - A partition is in total order by offset; offsets rise and are never used again.
+/// - An append writes its record once at most, also where it is retried underneath.
 /// - A record that [`append`](Journal::append) confirmed is durable, and every tail delivers it,
 ///   or a later record with the same [key](Record::key).
 /// - A record whose append failed for certain

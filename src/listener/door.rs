@@ -225,6 +225,7 @@ const fn word(refusal: &Refusal) -> &'static str {
         Refusal::UriTooLong => "uri-too-long",
         Refusal::HeadersTooLarge => "headers-too-large",
         Refusal::MethodNotAllowed { .. } => "method",
+        Refusal::BadPath(_) => "target",
         _ => "malformed-head",
     }
 }

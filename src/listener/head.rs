@@ -1,6 +1,7 @@
 use http::Method;
 
 use super::body::Body;
+use super::target;
 use crate::config::model::ListenerLimits;
 use crate::request::Refusal;
 
@@ -23,6 +24,8 @@ pub(super) struct Head {
     at: usize,
     blank_lines: usize,
     request_line: Option<Version>,
+    /// The one that the target names.
+    authority: Option<String>,
     fields: usize,
     field_bytes: usize,
     hosts: usize,
@@ -51,7 +54,8 @@ impl Head {
     ///
     /// # Errors
     /// [`Refusal::UriTooLong`], [`Refusal::HeadersTooLarge`], [`Refusal::MethodNotAllowed`] for
-    /// CONNECT, else [`Refusal::BadRequest`]: at the first byte too many, not at the end.
+    /// CONNECT, else [`Refusal::BadPath`] or [`Refusal::BadRequest`]: at the first byte too many,
+    /// not at the end.
     pub fn read(
         &mut self,
         buffer: &[u8],
@@ -69,7 +73,11 @@ impl Head {
                 .ok_or(Refusal::BadRequest("a line of the head does not end in CRLF"))?;
             match self.request_line {
                 None if line.is_empty() => self.skip_blank_line()?,
-                None => self.request_line = Some(read_request_line(line, limits)?),
+                None => {
+                    let (version, authority) = read_request_line(line, limits)?;
+                    self.request_line = Some(version);
+                    self.authority = authority.map(str::to_owned);
+                }
                 Some(version) if line.is_empty() => {
                     let body = self.body(version)?;
                     return Ok(Some(Whole { length: self.at, body }));
@@ -122,6 +130,7 @@ impl Head {
     fn note(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refusal> {
         if name.eq_ignore_ascii_case(b"host") {
             self.hosts += 1;
+            self.check_host(value)?;
         } else if name.eq_ignore_ascii_case(b"content-length") {
             let length =
                 number(value).ok_or(Refusal::BadRequest("Content-Length is not a number"))?;
@@ -134,6 +143,18 @@ impl Head {
                 return Err(Refusal::BadRequest("Transfer-Encoding is other than chunked"));
             }
             self.chunked = true;
+        }
+        Ok(())
+    }
+
+    /// Two names in one request are one too many (RFC 9112 section 3.2.2), and one with a user in
+    /// it is none.
+    fn check_host(&self, host: &[u8]) -> Result<(), Refusal> {
+        if host.contains(&b'@') {
+            return Err(Refusal::BadRequest("Host is not a host name with at most a port"));
+        }
+        if self.authority.as_ref().is_some_and(|authority| authority.as_bytes() != host) {
+            return Err(Refusal::BadRequest("Host and the target's authority differ"));
         }
         Ok(())
     }
@@ -158,8 +179,12 @@ impl Head {
     }
 }
 
-/// `method SP request-target SP HTTP-version` (RFC 9112 section 3).
-fn read_request_line(line: &[u8], limits: &ListenerLimits) -> Result<Version, Refusal> {
+/// `method SP request-target SP HTTP-version` (RFC 9112 section 3): the version, and the authority
+/// that the target names.
+fn read_request_line<'l>(
+    line: &'l [u8],
+    limits: &ListenerLimits,
+) -> Result<(Version, Option<&'l str>), Refusal> {
     let malformed = Refusal::BadRequest("the request line is malformed");
     let mut words = line.split(|byte| *byte == b' ');
     let (Some(method), Some(target), Some(version), None) =
@@ -177,11 +202,12 @@ fn read_request_line(line: &[u8], limits: &ListenerLimits) -> Result<Version, Re
     if method == Method::CONNECT.as_str().as_bytes() {
         return Err(Refusal::MethodNotAllowed { allow: Vec::new() });
     }
-    match version {
-        b"HTTP/1.1" => Ok(Version::Http11),
-        b"HTTP/1.0" => Ok(Version::Http10),
-        _ => Err(Refusal::BadRequest("the HTTP version is not 1.0, 1.1 or 2")),
-    }
+    let version = match version {
+        b"HTTP/1.1" => Version::Http11,
+        b"HTTP/1.0" => Version::Http10,
+        _ => return Err(Refusal::BadRequest("the HTTP version is not 1.0, 1.1 or 2")),
+    };
+    Ok((version, target::authority(target)?))
 }
 
 /// RFC 9110 section 5.6.2.

@@ -27,6 +27,7 @@ mod port;
 mod ports;
 mod seats;
 mod stream;
+mod target;
 mod tls;
 
 pub use connection::{Connection, client_thumbprint, timed_out};

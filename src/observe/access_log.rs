@@ -4,17 +4,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread;
+use std::time::Duration;
 
-use serde_json::{Map, Value, json};
-
+use super::access_line::line;
 use super::{Event, Exchange, Metrics};
 use crate::config::model;
-use crate::request::RouteId;
 #[cfg(test)]
 use crate::request::UnixMillis;
 
 /// Lines that may wait for the disk. A line has about 1 KiB, so this bounds memory to some 16 MiB.
 const WAITING_LINES: usize = 16_384;
+
+/// How long lines are gathered after a write.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// How long the end of the process waits for the log's disk.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The access log: one JSON line a request, in names of the Elastic Common Schema.
 ///
@@ -46,15 +51,15 @@ impl AccessLog {
             }
         };
         let (sender, receiver) = mpsc::sync_channel(WAITING_LINES);
-        thread::Builder::new().name("access-log".into()).spawn(move || write_all(output, &receiver))?;
+        let writer = Writer { output, metrics: metrics.clone(), failing: false };
+        thread::Builder::new().name("access-log".into()).spawn(move || writer.run(&receiver))?;
         Ok(Self { sender: Some(sender), metrics })
     }
 
     /// Writes the line of a request that has ended.
     pub fn write(&self, exchange: &Exchange<'_>) {
         let Some(sender) = &self.sender else { return };
-        let mut line = line(exchange).to_string().into_bytes();
-        line.push(b'\n');
+        let line = line(exchange);
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
             sender.try_send(Message::Line(line))
         {
@@ -64,18 +69,22 @@ impl AccessLog {
 
     /// Opens the file again under its name, as logrotate asks for by SIGHUP.
     pub fn reopen(&self) {
-        if let Some(sender) = &self.sender {
-            let _ = sender.send(Message::Reopen);
+        // With the queue full the thread is stuck in the file that it has.
+        if let Some(sender) = &self.sender
+            && sender.try_send(Message::Reopen).is_err()
+        {
+            tracing::warn!("the access log is stuck and was not opened again");
         }
     }
 
-    /// Waits until all lines so far are with the operating system.
+    /// Waits until all lines so far are with the operating system, but not for a reader that has
+    /// stopped reading: that would keep the process from its end.
     pub fn flush(&self) {
         let (done, wait) = mpsc::channel();
         if let Some(sender) = &self.sender
-            && sender.send(Message::Flush(done)).is_ok()
+            && sender.try_send(Message::Flush(done)).is_ok()
         {
-            let _ = wait.recv();
+            let _ = wait.recv_timeout(FLUSH_PATIENCE);
         }
     }
 }
@@ -108,92 +117,61 @@ impl Output {
     }
 }
 
-fn write_all(mut output: Output, receiver: &Receiver<Message>) {
-    while let Ok(first) = receiver.recv() {
-        handle(&mut output, first);
-        // Lines that wait already share one write.
-        while let Ok(next) = receiver.try_recv() {
-            handle(&mut output, next);
-        }
-        let _ = output.writer().flush();
-    }
+/// The thread's side.
+struct Writer {
+    output: Output,
+    metrics: Arc<Metrics>,
+    /// The last write failed; said once, since a full disk would fail every line.
+    failing: bool,
 }
 
-fn handle(output: &mut Output, message: Message) {
-    match message {
-        Message::Line(line) => {
-            if let Err(error) = output.writer().write_all(&line) {
-                tracing::warn!(%error, "a line of the access log could not be written");
+impl Writer {
+    fn run(mut self, receiver: &Receiver<Message>) {
+        while let Ok(first) = receiver.recv() {
+            self.handle(first);
+            // Lines that wait already share one write.
+            while let Ok(next) = receiver.try_recv() {
+                self.handle(next);
+            }
+            self.flush();
+            // Waking a thread costs a request more than its line: while this one sleeps, nobody
+            // wakes it, and the lines that come meanwhile share one wake and one write.
+            thread::sleep(GATHER);
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Line(line) => {
+                if let Err(error) = self.output.writer().write_all(&line) {
+                    self.metrics.record(Event::AccessLogDropped);
+                    self.complain(&error);
+                }
+            }
+            Message::Reopen => {
+                self.flush();
+                self.output.reopen();
+            }
+            Message::Flush(done) => {
+                self.flush();
+                let _ = done.send(());
             }
         }
-        Message::Reopen => {
-            let _ = output.writer().flush();
-            output.reopen();
-        }
-        Message::Flush(done) => {
-            let _ = output.writer().flush();
-            let _ = done.send(());
-        }
     }
-}
 
-/// The line, in names of the Elastic Common Schema 8; what ECS has no name for is under
-/// `tollgate`.
-fn line(exchange: &Exchange<'_>) -> Value {
-    let mut own = Map::new();
-    let mut put = |name: &str, value: Value| {
-        if !value.is_null() {
-            own.insert(name.to_owned(), value);
+    /// What can't be written yet stays in the buffer for the next try.
+    fn flush(&mut self) {
+        match self.output.writer().flush() {
+            Ok(()) => self.failing = false,
+            Err(error) => self.complain(&error),
         }
-    };
-    put("route", exchange.route.map(RouteId::as_str).into());
-    put("client", exchange.client.into());
-    put("account", exchange.account.into());
-    put("source", exchange.source.word().into());
-    put("problem", exchange.problem.into());
-    put("detail", exchange.detail.into());
-    put("endpoint", exchange.endpoint.into());
-    put("tries", exchange.tries.into());
-    if !exchange.missing_parts.is_empty() {
-        put("missing_parts", exchange.missing_parts.into());
     }
-    put("quota_remaining", exchange.quota_remaining.into());
-    if exchange.unaccounted {
-        put("unaccounted", true.into());
-    }
-    let stages: Map<String, Value> = exchange
-        .stages
-        .iter()
-        .map(|(stage, seconds)| ((*stage).to_owned(), json!((seconds * 1e6).round())))
-        .collect();
-    put("stage_us", stages.into());
-    json!({
-        "@timestamp": exchange.started.rfc3339(),
-        "event": { "duration": (exchange.seconds * 1e9).round() as u64, "outcome": outcome(exchange.status) },
-        "http": {
-            "version": exchange.version,
-            "request": {
-                "id": exchange.request_id,
-                "method": exchange.method,
-                "body": { "bytes": exchange.bytes_received },
-            },
-            "response": {
-                "status_code": exchange.status,
-                "body": { "bytes": exchange.bytes_sent },
-            },
-        },
-        "url": { "domain": exchange.host, "path": exchange.path },
-        "client": { "ip": exchange.address },
-        "trace": { "id": exchange.trace_id },
-        "tollgate": own,
-    })
-}
 
-fn outcome(status: u16) -> &'static str {
-    match status {
-        100..=399 => "success",
-        400..=599 => "failure",
-        _ => "unknown",
+    fn complain(&mut self, error: &io::Error) {
+        if !self.failing {
+            tracing::warn!(%error, "the access log can't be written; lines are dropped and counted");
+        }
+        self.failing = true;
     }
 }
 
@@ -214,17 +192,6 @@ mod tests {
             stages: &[("auth", 0.000_01)],
             ..Exchange::default()
         }
-    }
-
-    #[test]
-    fn a_line_has_ecs_names_and_microseconds_for_each_stage() {
-        let line = line(&exchange());
-        assert_eq!(line["@timestamp"], "2023-11-14T22:13:20.123Z");
-        assert_eq!(line["http"]["response"]["status_code"], 200);
-        assert_eq!(line["event"]["duration"], 12_000_000);
-        assert_eq!(line["tollgate"]["source"], "cache");
-        assert_eq!(line["tollgate"]["quota_remaining"], 2);
-        assert_eq!(line["tollgate"]["stage_us"]["auth"], 10.0);
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl Default for Metrics {
             journal_commit_seconds: time(r, Name::JournalCommitSeconds, stage_histogram()),
             vault: count(r, Name::Vault),
             reloads: count(r, Name::Reloads),
-            last_reload_ok: count(r, Name::LastReloadOk),
+            last_reload_ok: in_use(count(r, Name::LastReloadOk)),
             access_log_dropped: count(r, Name::AccessLogDropped),
             listener_refusals: count(r, Name::ListenerRefusals),
             panics: count(r, Name::Panics),
@@ -140,6 +140,12 @@ fn count<M: Metric + Clone + Default>(registry: &mut Registry, name: Name) -> M 
 fn time<M: Metric + Clone>(registry: &mut Registry, name: Name, metric: M) -> M {
     registry.register_with_unit(name.text(), name.help(), Unit::Seconds, metric.clone());
     metric
+}
+
+/// Until the first reload the configuration of the start is in use: nothing to alert anybody of.
+fn in_use(gauge: Gauge) -> Gauge {
+    gauge.set(1);
+    gauge
 }
 
 fn yes_no(flag: bool) -> String {

@@ -1,5 +1,6 @@
 //! What operators see: metrics, the access log.
 
+mod access_line;
 mod access_log;
 mod event;
 mod exchange;

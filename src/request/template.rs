@@ -7,6 +7,9 @@ use super::{Captures, Facts, ValueError, ValueSource};
 /// What may stand bare in a path segment: RFC 3986 section 2.3's unreserved characters.
 const SEGMENT: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The same for a part of the request's own path. A normal path has no escaped slash and no dot
+/// segment, so what `{*rest}` took goes on as the segments that it was.
+const OWN_PATH: &AsciiSet = &SEGMENT.remove(b'/');
 
 /// A text with values of the request in braces: `/v1/{account}`, `{claim.sub}`, `{header.x-id}`.
 /// Two braces stand for one.
@@ -40,7 +43,8 @@ pub enum TemplateError {
 pub enum Encoding {
     /// As they are.
     Plain,
-    /// Percent-encoded, so that a value can't add a segment, a query or an escape of its own.
+    /// Percent-encoded, so that a value can't add a segment, a query or an escape of its own. Only
+    /// what a `{*rest}` of the route's path took keeps its slashes.
     UriComponent,
 }
 
@@ -86,7 +90,9 @@ impl Template {
                 (Piece::Value(source), Encoding::Plain) => text.push_str(&source.resolve(facts)?),
                 (Piece::Value(source), Encoding::UriComponent) => {
                     let value = source.resolve(facts).filter(|value| !is_dot_segment(value))?;
-                    text.extend(utf8_percent_encode(&value, SEGMENT));
+                    let is_own_path = matches!(source, ValueSource::Path(_));
+                    let escaped = if is_own_path { OWN_PATH } else { SEGMENT };
+                    text.extend(utf8_percent_encode(&value, escaped));
                 }
             }
         }
@@ -160,11 +166,17 @@ mod tests {
 
     #[test]
     fn a_value_cannot_add_a_segment_a_query_or_a_step_up() {
-        let render = |value| render("/v1/{account}", value, Encoding::UriComponent);
+        let render = |value| render("/v1/{header.x-id}", value, Encoding::UriComponent);
         assert_eq!(render("a/b?c#d%").unwrap(), "/v1/a%2Fb%3Fc%23d%25");
         assert_eq!(render(".."), None);
         assert_eq!(render("."), None);
         assert_eq!(render("...").unwrap(), "/v1/...");
+    }
+
+    #[test]
+    fn the_rest_of_a_path_stays_the_segments_that_it_was() {
+        let text = render("/v2/{account}", "a/b c?/d", Encoding::UriComponent);
+        assert_eq!(text.unwrap(), "/v2/a/b%20c%3F/d");
     }
 
     #[test]

@@ -11,8 +11,8 @@
 use std::time::{Duration, SystemTime};
 
 use http::header::{
-    AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, DATE, EXPIRES, PRAGMA, PROXY_AUTHENTICATE,
-    SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
+    AGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    DATE, EXPIRES, PRAGMA, PROXY_AUTHENTICATE, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use pingora::http::ResponseHeader;
@@ -201,6 +201,26 @@ fn kept_header(response: &ResponseHeader, control: Option<&CacheControl>) -> Res
     }
     NOT_KEPT.iter().for_each(|name| drop(header.remove_header(name)));
     NOT_KEPT_EITHER.iter().for_each(|name| drop(header.remove_header(*name)));
+    header
+}
+
+/// Fields that describe the body that is kept, which a 304 does not have, or that pick it.
+const OF_THE_BODY: [HeaderName; 5] =
+    [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, VARY];
+
+/// The header of a kept answer after the backend has confirmed it with a 304, whose fields
+/// replace its own (RFC 9111 sections 3.2 and 4.3.4). Pingora's own merge leaves the old Date in
+/// its place, by which the answer would be as old as before.
+pub fn confirmed(kept: &ResponseHeader, confirmation: &HeaderMap) -> ResponseHeader {
+    let mut header = kept.clone();
+    header.remove_header(&DATE);
+    for name in confirmation.keys().filter(|name| !OF_THE_BODY.contains(name)) {
+        header.remove_header(name);
+        for value in confirmation.get_all(name) {
+            // Only a header map at its limit refuses, and this one was within it before.
+            let _ = header.append_header(name, value);
+        }
+    }
     header
 }
 

@@ -160,7 +160,8 @@ async fn age_and_cache_status_tell_where_an_answer_comes_from() {
 #[tokio::test]
 async fn who_has_the_answer_already_gets_304_and_that_counts_too() {
     let bank = Bank::start().await;
-    let quotas = "quotas:\n  daily: { per: [account], limit: 5, window: 24h, rolling: true }\nroutes:\n";
+    let quotas =
+        "quotas:\n  daily: { per: [account], limit: 5, window: 24h, rolling: true }\nroutes:\n";
     let text = config(&bank, quotas)
         + &composed("counted", "fresh: 1h, visible_to: client", "")
             .replace("account: path.account", "account: path.account\n    quotas: [daily]");
@@ -172,15 +173,13 @@ async fn who_has_the_answer_already_gets_304_and_that_counts_too() {
     assert!(etag.starts_with('"') && etag.len() > 10, "{first:?}");
     let lists = [etag.clone(), format!("W/{etag}"), format!("\"other\", {etag}")];
     for (list, left) in lists.iter().zip([3, 2, 1]) {
-        let same =
-            gateway.get_with("/counted/4711", &caller, &[("if-none-match", list)]).await;
+        let same = gateway.get_with("/counted/4711", &caller, &[("if-none-match", list)]).await;
         assert_eq!((same.status.as_u16(), same.body.len()), (304, 0), "{list}: {same:?}");
         assert_eq!(same.header("etag"), etag);
         assert!(same.from_cache(), "{same:?}");
         assert!(same.header("ratelimit").contains(&format!("r={left}")), "{left}: {same:?}");
     }
-    let other =
-        gateway.get_with("/counted/4711", &caller, &[("if-none-match", "\"other\"")]).await;
+    let other = gateway.get_with("/counted/4711", &caller, &[("if-none-match", "\"other\"")]).await;
     assert_eq!((other.status.as_u16(), &other.body), (200, &first.body));
     let over = gateway.get_with("/counted/4711", &caller, &[("if-none-match", &etag)]).await;
     assert_eq!((over.status.as_u16(), over.problem().as_str()), (429, "quota-exceeded"));
@@ -300,9 +299,7 @@ async fn what_the_backend_wants_unkept_is_not_kept() {
     let (bank, backend) = (Bank::start().await, opinionated().await);
     let text = config(&bank, &own_route(&backend, "", "fresh: 1h, visible_to: everyone"));
     let gateway = Tollgate::start(&text).await;
-    for kind in
-        ["no-store", "private", "no-cache", "no-time", "old", "cookie", "vary", "missing"]
-    {
+    for kind in ["no-store", "private", "no-cache", "no-time", "old", "cookie", "vary", "missing"] {
         for turn in 0..2 {
             let answer = gateway.get(&format!("/4711/{kind}"), "").await;
             assert!(!answer.from_cache(), "{kind} {turn}: {answer:?}");
@@ -482,16 +479,13 @@ async fn operators_purge_by_account_by_route_or_everything() {
 #[tokio::test]
 async fn nobody_purges_without_the_admin_token() {
     let bank = Bank::start().await;
-    let text =
-        config(&bank, "routes:\n") + &route("one", "fresh: 1h, visible_to: client");
+    let text = config(&bank, "routes:\n") + &route("one", "fresh: 1h, visible_to: client");
     let gateway = Tollgate::start(&text).await;
     let caller = bank.token("budget-app").await;
     gateway.get("/one/4711", &caller).await;
     for wrong in [None, Some("wrong"), Some(&*format!("{ADMIN_TOKEN}x")), Some("")] {
-        let mut request = gateway
-            .client()
-            .post(gateway.admin_url("/cache/purge"))
-            .json(&json!({ "all": true }));
+        let mut request =
+            gateway.client().post(gateway.admin_url("/cache/purge")).json(&json!({ "all": true }));
         if let Some(token) = wrong {
             request = request.bearer_auth(token);
         }
@@ -535,8 +529,7 @@ async fn kept_answers_survive_kill_9() {
 #[tokio::test]
 async fn a_purge_survives_kill_9() {
     let bank = Bank::start().await;
-    let text =
-        config(&bank, "routes:\n") + &route("one", "fresh: 1h, visible_to: client");
+    let text = config(&bank, "routes:\n") + &route("one", "fresh: 1h, visible_to: client");
     let mut gateway = Tollgate::start(&text).await;
     let caller = bank.token("budget-app").await;
     gateway.get("/one/4711", &caller).await;
@@ -608,8 +601,7 @@ fn cut_in_half(file: &Path) {
 #[tokio::test]
 async fn a_spoilt_cache_on_disk_is_a_miss_and_no_error() {
     let bank = Bank::start().await;
-    let text =
-        config(&bank, "routes:\n") + &route("one", "fresh: 1h, visible_to: client");
+    let text = config(&bank, "routes:\n") + &route("one", "fresh: 1h, visible_to: client");
     let mut gateway = Tollgate::start(&text).await;
     let caller = bank.token("budget-app").await;
     let first = gateway.get("/one/4711", &caller).await;

@@ -79,7 +79,11 @@ pub fn a_while_ago() -> u64 {
 
 /// Uses that count now, over all of an account's buckets of a rule.
 pub async fn used(gateway: &Tollgate, account: &str, rule: &str) -> u64 {
-    buckets(gateway, account, rule).await.iter().map(|bucket| bucket["used"].as_u64().unwrap()).sum()
+    buckets(gateway, account, rule)
+        .await
+        .iter()
+        .map(|bucket| bucket["used"].as_u64().unwrap())
+        .sum()
 }
 
 /// An account's buckets of a rule, as operators see them.
@@ -108,7 +112,8 @@ fn standing(answer: &Answer, policy: &str) -> (u64, u64) {
     let item = field.split(", ").find(|item| item.starts_with(&format!("\"{policy}\"")));
     let number = |name: &str| {
         let mut parameters = item.unwrap_or_default().split(';');
-        let found = parameters.find_map(|parameter| parameter.strip_prefix(name)?.strip_prefix('='));
+        let found =
+            parameters.find_map(|parameter| parameter.strip_prefix(name)?.strip_prefix('='));
         found.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{policy} in {field:?}"))
     };
     (number("r"), number("t"))

@@ -76,7 +76,9 @@ async fn every_way_to_fail_has_its_answer_and_spoils_no_other() {
     ];
     for (fault, status, kind) in faults {
         bank.fault("checking", fault).await;
-        refused(&gateway.get("/own/4711", "").await, status, kind);
+        let answer = gateway.get("/own/4711", "").await;
+        refused(&answer, status, kind);
+        assert_eq!(answer.header("connection"), "close", "it is closed, and says so");
         bank.fault("checking", "ok").await;
         assert_eq!(gateway.get("/own/4711", "").await.body, right.body, "after {fault}");
     }
@@ -106,8 +108,10 @@ async fn every_way_to_fail_has_its_answer_and_spoils_no_other() {
 #[tokio::test]
 async fn an_endless_answer_ends_with_the_deadline_of_the_cluster_or_the_route() {
     let bank = Bank::start().await;
-    let cluster =
-        format!("endpoints: [\"{}\"], deadlines: {{ first_byte: 1s, idle: 1s, total: 1s }}", endpoint(&bank, "checking"));
+    let cluster = format!(
+        "endpoints: [\"{}\"], deadlines: {{ first_byte: 1s, idle: 1s, total: 1s }}",
+        endpoint(&bank, "checking")
+    );
     let gateway = start(&bank, &cluster, &route("bounded", "    deadline: 500ms\n")).await;
     bank.fault("checking", "endless").await;
     for path in ["/own/4711", "/bounded/4711"] {
@@ -192,8 +196,11 @@ async fn pair(bank: &Bank, rest: &str) -> (Backend, String) {
         Response::builder().header("x-served-by", "well").body(Bytes::from("{}")).unwrap()
     })
     .await;
-    let endpoints =
-        format!("endpoints: [\"{}\", \"127.0.0.1:{}\"]{rest}", endpoint(bank, "checking"), well.port());
+    let endpoints = format!(
+        "endpoints: [\"{}\", \"127.0.0.1:{}\"]{rest}",
+        endpoint(bank, "checking"),
+        well.port()
+    );
     (well, endpoints)
 }
 
@@ -279,7 +286,8 @@ async fn second_tries_stay_within_their_budget() {
     assert_eq!(cluster(&gateway).await["retries_left"], 0);
     let metrics = gateway.metrics().await;
     assert!(metrics.contains("tollgate_upstream_retries_total{cluster=\"own\"} 3"), "{metrics}");
-    let refused = format!("tollgate_upstream_retries_over_budget_total{{cluster=\"own\"}} {failed}");
+    let refused =
+        format!("tollgate_upstream_retries_over_budget_total{{cluster=\"own\"}} {failed}");
     assert!(metrics.contains(&refused), "{refused}");
 }
 
@@ -338,7 +346,10 @@ async fn the_same_account_stays_at_its_endpoint() {
         let answer = gateway.get(&format!("/hashed/{account}"), "").await;
         let now = answer.header("x-served-by");
         assert_eq!(answer.status, 200);
-        assert!(if home == "cards" { now != "cards" } else { now == home }, "{account}: {home} {now}");
+        assert!(
+            if home == "cards" { now != "cards" } else { now == home },
+            "{account}: {home} {now}"
+        );
     }
 }
 

@@ -1,5 +1,5 @@
-use cel::Program;
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
+use cel::{ParseErrors, Program};
 
 use super::Check;
 use crate::config::nearest::suggestion;
@@ -44,14 +44,7 @@ pub(super) fn condition(
     let program = match Program::compile(text) {
         Ok(program) => program,
         Err(errors) => {
-            for error in &errors.errors {
-                let byte = byte_at(text, error.pos);
-                let message = format!("this is not CEL: {}", plain(&error.msg));
-                check.error_within(at, (byte, byte + 1), message);
-            }
-            if errors.errors.is_empty() {
-                check.error(at, "this is not CEL");
-            }
+            not_cel(text, &errors, at, check);
             return None;
         }
     };
@@ -59,22 +52,39 @@ pub(super) fn condition(
         check.error(at, format!("this condition is more than {MAX_STEPS} steps deep"));
         return None;
     }
-    let reads = |name: &str| program.references().has_variable(name);
-    let unknown = match known {
-        Known::All => None,
-        Known::BeforeAccount | Known::NoCaller if reads("account") => {
-            Some(("account", "the account is not yet known when access is checked"))
-        }
-        Known::NoCaller if reads("caller") => {
-            Some(("caller", "the route is public, so there is no caller"))
-        }
-        Known::BeforeAccount | Known::NoCaller => None,
-    };
-    if let Some((name, why)) = unknown {
+    if let Some((name, why)) = known.lacks(&program) {
         at_name(text, name, at, check, why);
         return None;
     }
     compiled(text, at, check)
+}
+
+impl Known {
+    /// A variable that the expression reads although it never has a value here, and why.
+    fn lacks(self, program: &Program) -> Option<(&'static str, &'static str)> {
+        let reads = |name: &str| program.references().has_variable(name);
+        match self {
+            Self::All => None,
+            Self::BeforeAccount | Self::NoCaller if reads("account") => {
+                Some(("account", "the account is not yet known when access is checked"))
+            }
+            Self::NoCaller if reads("caller") => {
+                Some(("caller", "the route is public, so there is no caller"))
+            }
+            Self::BeforeAccount | Self::NoCaller => None,
+        }
+    }
+}
+
+fn not_cel(text: &str, errors: &ParseErrors, at: &Spot<'_>, check: &mut Check<'_>) {
+    for error in &errors.errors {
+        let byte = byte_at(text, error.pos);
+        let message = format!("this is not CEL: {}", plain(&error.msg));
+        check.error_within(at, (byte, byte + 1), message);
+    }
+    if errors.errors.is_empty() {
+        check.error(at, "this is not CEL");
+    }
 }
 
 /// Brackets and choices inside each other. Those in texts count too: nobody needs 24.
@@ -109,7 +119,7 @@ fn depth(node: &IdedExpr) -> usize {
         Expr::Comprehension(each) => {
             let inner =
                 [&each.iter_range, &each.accu_init, &each.loop_cond, &each.loop_step, &each.result];
-            inner.into_iter().map(|expression| depth(expression)).max()
+            inner.into_iter().map(depth).max()
         }
     };
     1 + deepest.unwrap_or(0)

@@ -25,9 +25,10 @@ impl<T> Named<T> {
         let place = root.key(section);
         let known = raw
             .iter()
-            .map(|(name, raw)| {
+            .enumerate()
+            .map(|(position, (name, raw))| {
                 let name: Arc<str> = name.into();
-                let made = one(&name, raw, &place.key(&name), check);
+                let made = one(&name, raw, &place.member(position), check);
                 (name, made.map(Arc::new))
             })
             .collect();

@@ -39,7 +39,8 @@ pub struct Route {
     /// Names of bounds on requests in progress.
     #[serde(default)]
     pub concurrency: Vec<String>,
-    /// Largest request body.
+    /// Largest request body. Where the gateway reads it itself (for the account, a quota or edits)
+    /// 64KiB is the most, and the default.
     #[serde(default = "mebibytes::<1>")]
     pub max_body: Bytes,
     /// Where the account stands: `path.NAME`, `query.NAME`, `header.NAME`, `claim.NAME` or

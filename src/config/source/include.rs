@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -147,11 +148,13 @@ fn join(main: &mut Node, part: Node, report: &mut Report) {
 }
 
 fn join_names(key: &str, known: &mut Vec<Entry>, more: Vec<Entry>, report: &mut Report) {
+    let places: HashMap<String, Span> =
+        known.iter().map(|entry| (entry.key.clone(), entry.key_span)).collect();
     for entry in more {
-        match known.iter().find(|known| known.key == entry.key) {
+        match places.get(&entry.key) {
             Some(first) => {
                 let path = format!("{key}.{}", entry.key);
-                twice(&path, entry.key_span, first.key_span, report);
+                twice(&path, entry.key_span, *first, report);
             }
             None => known.push(entry),
         }

@@ -23,6 +23,13 @@ pub struct Translate<'a> {
 impl<'a> Translate<'a> {
     /// Reports one error.
     pub fn error(&mut self, error: &ValidationError<'_>) {
+        if self.report.is_full() {
+            let unexpected = match error.kind() {
+                Kind::AdditionalProperties { unexpected } => unexpected.len(),
+                _ => 1,
+            };
+            return self.report.count_more(unexpected);
+        }
         let segments = error.instance_path().segments().map(|segment| segment.to_string());
         let spot = Spot::root(self.root).walk(segments);
         let schema = self.schema_of(error);
@@ -53,7 +60,10 @@ impl<'a> Translate<'a> {
     fn unknown_keys(&mut self, spot: &Spot<'_>, schema: &Value, unexpected: &[String]) {
         let none = Map::new();
         let known = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
-        for key in unexpected {
+        for (position, key) in unexpected.iter().enumerate() {
+            if self.report.is_full() {
+                return self.report.count_more(unexpected.len() - position);
+            }
             let names = known.keys().map(String::as_str);
             let hint = match (nearest(key, names.clone()), self.parent_of(key, known)) {
                 (Some(name), _) => format!("did you mean `{name}`?"),

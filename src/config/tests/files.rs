@@ -33,6 +33,18 @@ fn a_thousand_problems_are_kept_and_the_others_counted() {
     assert!(problems.to_string().ends_with("5000 problems, 4000 of them not shown\n"));
 }
 
+/// One line of a megabyte: what a problem shows of it, and the time for all, stay bounded.
+#[test]
+fn a_line_of_a_megabyte_is_shown_in_part() {
+    let folder = Folder::new();
+    let wrong: String =
+        (0..8000).map(|number| format!("token{number}: {}, ", "é".repeat(30))).collect();
+    let main = folder.write("wrong.yaml", format!("{REST}cache: {{{wrong}}}\n"));
+    let problems = load(&main).unwrap_err();
+    assert_eq!(problems.count(), 8000);
+    assert!(problems.to_string().lines().all(|line| line.chars().count() < 200));
+}
+
 #[test]
 fn problems_are_given_to_programs_as_json() {
     let folder = Folder::new();

@@ -147,10 +147,25 @@ impl<T: Waiter> Owner<T> {
     fn read(&mut self, offset: Offset, record: &Record, now: Now, effects: &mut Vec<Effect<T>>) {
         self.ledger.apply(offset, record);
         self.quiet_since = now.steady;
+        self.leave_to_newer(record, effects);
         match record {
             Record::Claim(claim) => self.read_claim(offset, claim, effects),
             Record::Use(used) => self.read_use(used, now, effects),
             Record::Horizon(mark) => self.read_mark(mark, now, effects),
+        }
+    }
+
+    /// A record of a later epoch proves a newer claim, even one that was not delivered.
+    fn leave_to_newer(&mut self, record: &Record, effects: &mut Vec<Effect<T>>) {
+        let theirs = match record {
+            Record::Use(used) => used.epoch,
+            Record::Horizon(mark) => mark.epoch,
+            Record::Claim(_) => return,
+        };
+        if let Role::Settling { epoch } | Role::Owning { epoch } = self.role
+            && theirs > epoch
+        {
+            self.leave(Out::Superseded, effects);
         }
     }
 

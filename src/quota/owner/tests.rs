@@ -92,6 +92,19 @@ impl Desk {
         }
     }
 
+    /// Notes the time for those who are no longer undecided.
+    fn note_decided(&self, decided: &mut BTreeMap<u32, UnixMillis>) {
+        let undecided: Vec<u32> = self
+            .owner
+            .desks
+            .values()
+            .flat_map(|desk| desk.queue.iter().map(|ask| ask.waiter.0))
+            .collect();
+        for client in (1..=self.clients).filter(|client| !undecided.contains(client)) {
+            decided.entry(client).or_insert(self.now.wall);
+        }
+    }
+
     fn used(&self) -> u64 {
         self.owner.standing(&bucket(), &strict(9), self.now.wall).used
     }
@@ -512,21 +525,18 @@ proptest! {
         let terms = Terms { frame, limit, unconfirmed: None };
         let mut desk = Desk::owning();
         let mut kept: Vec<Kept> = Vec::new();
-        let mut waiting: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut decided: BTreeMap<u32, UnixMillis> = BTreeMap::new();
         for step in steps {
             match step {
                 Step::Ask => {
                     // A few at once, or a limit of 65 is never reached.
                     for _ in 0..limit.div_ceil(4) {
-                        waiting.insert(desk.clients + 1, desk.now.wall.0);
                         desk.ask(terms);
+                        desk.note_decided(&mut decided);
                     }
                 }
                 Step::Wait(millis) => desk.now.wall.0 += millis,
-                Step::StepBack(millis) => {
-                    desk.now.wall.0 -= millis;
-                    waiting.values_mut().for_each(|time| *time = desk.now.wall.0.min(*time));
-                }
+                Step::StepBack(millis) => desk.now.wall.0 -= millis,
                 Step::Write => desk.write_all(),
                 Step::Refund => if let Some(kept) = kept.pop() {
                     desk.step(Event::Refund(kept.held));
@@ -537,10 +547,10 @@ proptest! {
                     desk.write_all();
                 }
             }
+            desk.note_decided(&mut decided);
             for (client, answer) in std::mem::take(&mut desk.answers) {
-                let time = waiting.remove(&client).unwrap();
                 if let Answer::Admitted(held, _) = answer {
-                    kept.push(Kept { not_before: UnixMillis(time).max(held.period.start), held });
+                    kept.push(Kept { at: decided[&client].max(held.period.start), held });
                 }
             }
             check(&kept, frame, limit)?;
@@ -548,21 +558,21 @@ proptest! {
     }
 }
 
-/// An admitted use: the earliest at which it can have been made, and how to give it back.
+/// An admitted use: when it was decided, and how to give it back.
 struct Kept {
-    not_before: UnixMillis,
+    at: UnixMillis,
     held: Held,
 }
 
-/// Uses stand anywhere in their period, so the worst that can be is assumed: those of earlier
-/// periods at their last moment, the later one as early as it can have been.
+/// The window that ends with each use has no more than the limit, even if the uses of earlier
+/// periods were all made at the last moment of those.
 fn check(kept: &[Kept], frame: Frame, limit: u64) -> Result<(), TestCaseError> {
     for last in kept {
         let shares_a_window = |other: &&Kept| match frame {
             Frame::Fixed { .. } => other.held.period == last.held.period,
             Frame::Rolling { .. } => {
                 other.held.period.start <= last.held.period.start
-                    && other.held.period.ends > last.not_before
+                    && other.held.period.ends > last.at
             }
         };
         let count = kept.iter().filter(shares_a_window).count() as u64;

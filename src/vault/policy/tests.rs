@@ -97,6 +97,25 @@ fn age_counts_from_when_the_answer_was_made() {
 }
 
 #[test]
+fn a_confirmed_answer_is_as_young_as_its_confirmation() {
+    let old = ok(&[("Date", TEN_MINUTES_AGO), ("ETag", "\"1\""), ("Content-Type", "text/plain")]);
+    let fresh_after = |fields: Fields<'_>| {
+        let RespCacheable::Cacheable(meta) =
+            judge(&policy(), &confirmed(&old, &headers(fields)), false, NOW)
+        else {
+            return None;
+        };
+        assert_eq!(meta.headers()["content-type"], "text/plain");
+        Some(meta.fresh_until().duration_since(now()).unwrap())
+    };
+    assert_eq!(fresh_after(&[("Date", DATE_NOW), ("Content-Type", "text/html")]), Some(HOUR));
+    assert_eq!(fresh_after(&[]), Some(HOUR), "one without a date is of now");
+    let minute = Some(Duration::from_secs(60));
+    assert_eq!(fresh_after(&[("Cache-Control", "max-age=60")]), minute);
+    assert_eq!(fresh_after(&[("Cache-Control", "no-store")]), None);
+}
+
+#[test]
 fn stale_answers_stand_in_for_errors_as_the_route_says_unless_the_backend_forbids_it() {
     let policy = CachePolicy { stale_if_error: Duration::from_secs(300), ..policy() };
     let stale =

@@ -65,9 +65,15 @@ async fn scopes_are_asked_for_all_or_any_and_named_in_the_challenge() {
         let id = assert_problem(&answer, 403, "insufficient-scope");
         let challenge = answer.header("www-authenticate");
         let end = format!(", error=\"insufficient_scope\", scope=\"{wanted}\"");
-        assert!(challenge.starts_with("Bearer realm=\"") && challenge.ends_with(&end), "{challenge}");
+        assert!(
+            challenge.starts_with("Bearer realm=\"") && challenge.ends_with(&end),
+            "{challenge}"
+        );
         let line = logged(&gateway, &id).await;
-        assert_eq!((&line["tollgate"]["client"], &line["tollgate"]["problem"]), (&"budget-app".into(), &"insufficient-scope".into()));
+        assert_eq!(
+            (&line["tollgate"]["client"], &line["tollgate"]["problem"]),
+            (&"budget-app".into(), &"insufficient-scope".into())
+        );
     }
 }
 
@@ -110,13 +116,21 @@ async fn claims_are_compared_as_values_and_not_told_to_who_is_refused() {
         assert_eq!(answer.status, 403, "{path} {claims}");
         let id = assert_problem(&answer, 403, "forbidden");
         let told = String::from_utf8_lossy(&answer.body).into_owned();
-        assert!(!told.contains("tier") && !told.contains("teller") && !told.contains("level"), "{told}");
+        assert!(
+            !told.contains("tier") && !told.contains("teller") && !told.contains("level"),
+            "{told}"
+        );
         let detail = logged(&gateway, &id).await["tollgate"]["detail"].to_string();
         assert!(detail.contains("claims:"), "operators are told: {detail}");
     }
 }
 
-async fn from(gateway: &Tollgate, source: [u8; 4], target: &str, fields: &str) -> crate::support::Answer {
+async fn from(
+    gateway: &Tollgate,
+    source: [u8; 4],
+    target: &str,
+    fields: &str,
+) -> crate::support::Answer {
     let mut wire = Wire::from(Ipv4Addr::from(source), gateway, 8080).await;
     wire.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n")).await;
     wire.answer().await
@@ -133,7 +147,12 @@ async fn networks_hold_for_the_address_that_only_trusted_proxies_may_name() {
         (anybody, String::new(), "127.0.0.1", false),
         // Nobody names an address of his own.
         (anybody, named("203.0.113.7"), "127.0.0.1", false),
-        (anybody, "Forwarded: for=203.0.113.7\r\nX-Real-IP: 203.0.113.7\r\n".into(), "127.0.0.1", false),
+        (
+            anybody,
+            "Forwarded: for=203.0.113.7\r\nX-Real-IP: 203.0.113.7\r\n".into(),
+            "127.0.0.1",
+            false,
+        ),
         (allowed, named("192.0.2.1"), "127.0.0.5", true),
         // A proxy does for its clients.
         (proxy, String::new(), "127.0.0.9", false),
@@ -181,9 +200,7 @@ async fn a_backend_is_told_the_address_by_the_gateway_and_not_by_the_client() {
 async fn a_condition_must_hold_and_one_that_fails_refuses() {
     let bank = Bank::start().await;
     let gateway = start(&bank).await;
-    let claims = |client: &str, scope: &str, level| {
-        json!({ "claims": { "client_id": client, "scope": scope, "level": level } })
-    };
+    let claims = |client: &str, scope: &str, level| json!({ "claims": { "client_id": client, "scope": scope, "level": level } });
     let purpose = [("x-purpose", "review")];
     for (wish, headers, good) in [
         (claims("budget-app", "read", json!(3)), &purpose[..], true),
@@ -205,7 +222,9 @@ async fn a_condition_must_hold_and_one_that_fails_refuses() {
             assert!(!told.contains("x-purpose"), "{told}");
         }
     }
-    for (query, status) in [("?key=sesame", 200), ("?key=%73esame", 200), ("?key=x", 403), ("", 403)] {
+    for (query, status) in
+        [("?key=sesame", 200), ("?key=%73esame", 200), ("?key=x", 403), ("", 403)]
+    {
         let answer = gateway.get(&format!("/open{query}"), "").await;
         assert_eq!(answer.status, status, "{query}");
     }

@@ -34,7 +34,10 @@ fn wishes(bank: &Bank) -> Vec<(&'static str, Value)> {
         ("an algorithm that isn't text", header("alg", json!(["ES256"]))),
         ("an algorithm that isn't accepted", json!({ "alg": "RS512" })),
         ("PS384, which isn't accepted", json!({ "alg": "PS384" })),
-        ("another algorithm than it is signed with", json!({ "alg": "RS256", "header": { "alg": "PS256" } })),
+        (
+            "another algorithm than it is signed with",
+            json!({ "alg": "RS256", "header": { "alg": "PS256" } }),
+        ),
         ("tampered", json!({ "tamper": true })),
         ("tampered RSA", json!({ "alg": "PS256", "tamper": true })),
         ("tampered EdDSA", json!({ "alg": "EdDSA", "tamper": true })),
@@ -47,7 +50,7 @@ fn wishes(bank: &Bank) -> Vec<(&'static str, Value)> {
         ("no audience", claims("aud", Value::Null)),
         ("other audiences", claims("aud", json!(["payments", "cards"]))),
         ("an audience that isn't text", claims("aud", json!(["accounts", 1]))),
-        ("expired", json!({ "expires_in": -31 })),
+        ("expired", json!({ "expires_in": -31, "claims": { "iat": null } })),
         ("no expiry", claims("exp", Value::Null)),
         ("an expiry in text", claims("exp", json!("9999999999"))),
         ("a negative expiry", claims("exp", json!(-1))),
@@ -74,20 +77,29 @@ fn wishes(bank: &Bank) -> Vec<(&'static str, Value)> {
         ("a subject that isn't text", claims("sub", json!({ "a": 1 }))),
         ("scopes that aren't text", claims("scope", json!(7))),
         ("bound to a key of DPoP", claims("cnf", json!({ "jkt": "x" }))),
-        ("bound to a certificate", claims("cnf", json!({ "x5t#S256": URL_SAFE_NO_PAD.encode([7; 32]) }))),
+        (
+            "bound to a certificate",
+            claims("cnf", json!({ "x5t#S256": URL_SAFE_NO_PAD.encode([7; 32]) })),
+        ),
         ("bound to something unknown", claims("cnf", json!({ "osc": "x" }))),
         ("two audiences", payload(r#","aud":"accounts""#)),
         ("two expiries", payload(r#","exp":1"#)),
         ("a repeated member deep inside", payload(r#","a":{"b":[{"c":1,"c":2}]}"#)),
         ("a member repeated by its escape", payload(r#","\u0061ud":"payments""#)),
         ("deep claims", payload(&format!(r#","a":{}{}"#, "[".repeat(500), "]".repeat(500)))),
-        ("two algorithms", json!({ "raw_header": r#"{"alg":"ES256","typ":"at+jwt","alg":"none"}"# })),
+        (
+            "two algorithms",
+            json!({ "raw_header": r#"{"alg":"ES256","typ":"at+jwt","alg":"none"}"# }),
+        ),
         ("a header that is a list", json!({ "raw_header": r#"["ES256"]"# })),
         ("a header that isn't JSON", json!({ "raw_header": "alg=ES256" })),
         ("claims that are a list", json!({ "raw_payload": "[]" })),
         ("claims that aren't JSON", json!({ "raw_payload": "{" })),
         ("more behind the claims", json!({ "raw_payload": "{}{}" })),
-        ("a token in a token", json!({ "header": { "cty": "JWT" }, "raw_payload": "eyJhbGciOiJub25lIn0.e30." })),
+        (
+            "a token in a token",
+            json!({ "header": { "cty": "JWT" }, "raw_payload": "eyJhbGciOiJub25lIn0.e30." }),
+        ),
     ]
 }
 
@@ -154,13 +166,19 @@ async fn a_good_token_that_was_changed_in_any_part_is_good_no_more() {
         ("a signature of zeros", format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode([0; 64]))),
         ("five parts", format!("{header}.{claims}.{signature}.{claims}.{signature}")),
         ("padding", format!("{header}.{claims}.{signature}==")),
-        ("base64 with + and /", format!("{header}.{claims}.{}", signature.replace(['-', '_'], "+"))),
+        (
+            "base64 with + and /",
+            format!("{header}.{claims}.{}", signature.replace(['-', '_'], "+")),
+        ),
         ("a dot in front", format!(".{token}")),
         ("empty parts", "..".to_owned()),
         ("one word", "token".to_owned()),
         (
             "its own key in its header",
-            format!("{}.{claims}.{signature}", of_json(json!({ "alg": "HS256", "jwk": key, "typ": "at+jwt" }))),
+            format!(
+                "{}.{claims}.{signature}",
+                of_json(json!({ "alg": "HS256", "jwk": key, "typ": "at+jwt" }))
+            ),
         ),
     ] {
         // Two of the signature's characters may not be there to be replaced.
@@ -178,7 +196,8 @@ async fn a_token_counts_only_in_the_one_authorization_field() {
     let bank = Bank::start().await;
     let gateway = Tollgate::start(&config(&bank, "")).await;
     let token = bank.mint(json!({})).await;
-    let get = |target: &str, fields: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    let get =
+        |target: &str, fields: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
     let bearer = format!("Authorization: Bearer {token}\r\n");
     let long = "a".repeat(17 * 1024);
     for (what, request, error) in [
@@ -190,20 +209,40 @@ async fn a_token_counts_only_in_the_one_authorization_field() {
         ("DPoP", get("/who", &format!("Authorization: DPoP {token}\r\n")), None),
         ("without scheme", get("/who", &format!("Authorization: {token}\r\n")), None),
         ("twice", get("/who", &bearer.repeat(2)), Some("invalid_request")),
-        ("with Basic first", get("/who", &format!("Authorization: Basic eDp5\r\n{bearer}")), Some("invalid_request")),
-        ("two in one", get("/who", &format!("Authorization: Bearer {token}, Bearer {token}\r\n")), Some("invalid_request")),
+        (
+            "with Basic first",
+            get("/who", &format!("Authorization: Basic eDp5\r\n{bearer}")),
+            Some("invalid_request"),
+        ),
+        (
+            "two in one",
+            get("/who", &format!("Authorization: Bearer {token}, Bearer {token}\r\n")),
+            Some("invalid_request"),
+        ),
         ("empty", get("/who", "Authorization: Bearer \r\n"), Some("invalid_request")),
-        ("quoted", get("/who", &format!("Authorization: Bearer \"{token}\"\r\n")), Some("invalid_request")),
-        ("too long", get("/who", &format!("Authorization: Bearer {long}\r\n")), Some("invalid_request")),
+        (
+            "quoted",
+            get("/who", &format!("Authorization: Bearer \"{token}\"\r\n")),
+            Some("invalid_request"),
+        ),
+        (
+            "too long",
+            get("/who", &format!("Authorization: Bearer {long}\r\n")),
+            Some("invalid_request"),
+        ),
     ] {
         let answer = ask(&gateway, request).await;
         assert_challenged(&answer, error, what);
         let id = assert_problem(&answer, 401, "unauthenticated");
         let line = logged(&gateway, &id).await.to_string();
-        assert!(!line.contains(&token) && !answer.body.windows(20).any(|bytes| bytes == &token.as_bytes()[..20]));
+        assert!(
+            !line.contains(&token)
+                && !answer.body.windows(20).any(|bytes| bytes == &token.as_bytes()[..20])
+        );
     }
     for scheme in ["Bearer", "bearer", "BEARER"] {
-        let answer = ask(&gateway, get("/who", &format!("Authorization: {scheme} {token}\r\n"))).await;
+        let answer =
+            ask(&gateway, get("/who", &format!("Authorization: {scheme} {token}\r\n"))).await;
         assert_eq!(answer.status, 200, "{scheme}");
     }
     assert!(!gateway.log().contains(&token), "no token stands in the log");

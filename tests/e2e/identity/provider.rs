@@ -32,10 +32,17 @@ async fn a_provider_that_fails_at_start_is_said_aloud_and_recovered_from() {
             error.ok_or_else(|| views.to_string())
         })
         .await;
-        assert!(error.contains("discovery document") || error.contains("longer than allowed"), "{fault}: {error}");
+        assert!(
+            error.contains("discovery document") || error.contains("longer than allowed"),
+            "{fault}: {error}"
+        );
         let (status, reasons) = ready(&gateway).await;
         assert_eq!(status, 503, "{fault}");
-        assert_eq!(reasons["reasons"], json!(["identity provider 'bank' gave no keys yet"]), "{fault}");
+        assert_eq!(
+            reasons["reasons"],
+            json!(["identity provider 'bank' gave no keys yet"]),
+            "{fault}"
+        );
 
         let answer = gateway.get("/who", &token).await;
         let id = assert_problem(&answer, 503, "identity-unavailable");

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use tokio::task::JoinHandle;
+
+/// Between looks whether the gateway is back.
+const AWAY: Duration = Duration::from_millis(20);
 
 /// Numbers that look random and are the same for the same seed (SplitMix64).
 pub struct Dice(u64);
@@ -95,6 +98,14 @@ impl Load {
         seen.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
+    /// Waits for so many more answers of 200, but not for ever.
+    pub async fn until_served(&self, more: u64, longest: Duration) {
+        let (start, until) = (self.totals().0, Instant::now() + longest);
+        while self.totals().0 < start + more && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     pub fn start(self: &Arc<Self>, clients: usize, seed: u64) -> Vec<JoinHandle<()>> {
         self.stopped.store(false, Ordering::SeqCst);
         let one = |number| Arc::clone(self).ask_on_and_on(Dice::new(seed * 1000 + number));
@@ -114,7 +125,7 @@ impl Load {
             let open = self.open.load(Ordering::Relaxed);
             let account = &self.accounts[dice.below(open as u64) as usize];
             if let Outcome::Absent = self.ask(&client, account).await {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(AWAY).await;
             }
         }
     }

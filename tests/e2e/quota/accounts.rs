@@ -43,13 +43,16 @@ async fn the_account_is_found_in_query_header_claim_and_body() {
     }
     // A number is an account as well.
     let number = json!({ "order": { "from": 77 } }).to_string().into_bytes();
-    let answer =
-        world.gateway.send(Method::POST, "/body", &token, &[json_type], number).await;
+    let answer = world.gateway.send(Method::POST, "/body", &token, &[json_type], number).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(world.used("77", "day").await, 1);
     for (path, headers) in [("/query", vec![]), ("/header", vec![]), ("/query?other=1", vec![])] {
         let none = world.gateway.get_with(path, &token, &headers).await;
-        assert_eq!((none.status.as_u16(), none.problem().as_str()), (400, "account-missing"), "{path}");
+        assert_eq!(
+            (none.status.as_u16(), none.problem().as_str()),
+            (400, "account-missing"),
+            "{path}"
+        );
     }
     let empty = world.gateway.get("/query?account=", &token).await;
     assert_eq!((empty.status.as_u16(), empty.problem().as_str()), (400, "account-invalid"));

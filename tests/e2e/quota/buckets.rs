@@ -21,7 +21,9 @@ async fn clients_share_the_bucket_of_an_account_unless_the_rule_is_per_client() 
     let mut seen: Vec<(String, u64)> = buckets(&world.gateway, "4711", "own")
         .await
         .iter()
-        .map(|bucket| (bucket["dimensions"].as_str().unwrap().to_owned(), bucket["used"].as_u64().unwrap()))
+        .map(|bucket| {
+            (bucket["dimensions"].as_str().unwrap().to_owned(), bucket["used"].as_u64().unwrap())
+        })
         .collect();
     seen.sort();
     assert_eq!(seen, [("client=budget-app".to_owned(), 3), ("client=ledger-app".to_owned(), 1)]);

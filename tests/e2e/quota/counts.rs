@@ -60,7 +60,6 @@ async fn what_the_backend_failed_to_answer_is_given_back_unless_the_rule_counts_
             let answer = world.gateway.try_send(method, &path, &world.token, &[], Vec::new()).await;
             let failed = answer.as_ref().map_or(true, |answer| answer.status.as_u16() >= 500);
             assert!(failed, "{fault}: {answer:?}");
-            println!("{fault}: {:?}", answer.map(|answer| answer.status));
         }
         world.until_used(&account, "stern", 4).await;
         world.until_used(&account, "lenient", 1).await;

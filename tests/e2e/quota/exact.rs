@@ -84,7 +84,11 @@ async fn several_accounts_in_one_request_are_charged_all_or_none() {
     for (account, used) in [("a1", 1), ("a2", 2), ("a3", 1)] {
         world.until_used(account, "day", used).await;
     }
-    assert_eq!(world.get("/batch?accounts=a1,a3").await.status, 200, "without the one that is used up");
+    assert_eq!(
+        world.get("/batch?accounts=a1,a3").await.status,
+        200,
+        "without the one that is used up"
+    );
     let many: Vec<String> = (0..51).map(|number| format!("m{number}")).collect();
     let too_many = world.get(&format!("/batch?accounts={}", many.join(","))).await;
     assert_eq!((too_many.status.as_u16(), too_many.problem().as_str()), (400, "bad-request"));
@@ -99,7 +103,8 @@ async fn crossing_batches_of_accounts_never_use_one_too_often() {
     let batch = "  - { id: batch, match: { path: /batch }, authenticate: bank, \
                  account: { from: query.accounts, separator: \",\" }, quotas: [day], \
                  cluster: checking, rewrite: { path: /echo/batch } }\n";
-    let world = World::start(rules, &(batch.to_owned() + &route_to("cards", "one", "day", ""))).await;
+    let world =
+        World::start(rules, &(batch.to_owned() + &route_to("cards", "one", "day", ""))).await;
     let pairs = ["b1,b2,b3", "b3,b2,b1", "b2,b4", "b4,b1", "b3", "b1,b4"];
     let answers = join_all((0..48).map(|number| {
         let accounts = pairs[number % pairs.len()];
@@ -111,7 +116,9 @@ async fn crossing_batches_of_accounts_never_use_one_too_often() {
     for account in ["b1", "b2", "b3", "b4"] {
         let served = answers
             .iter()
-            .filter(|(accounts, status)| *status == 200 && accounts.split(',').any(|one| one == account))
+            .filter(|(accounts, status)| {
+                *status == 200 && accounts.split(',').any(|one| one == account)
+            })
             .count() as u64;
         assert!(served <= 5, "{account} was used {served} times");
         world.until_used(account, "day", served).await;

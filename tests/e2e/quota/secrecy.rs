@@ -86,6 +86,8 @@ async fn ask_for_all(world: &World) -> usize {
     assert_eq!(ask(Method::GET, format!("/query?account={ACCOUNT}"), token, &[]).await, 200);
     assert_eq!(ask(Method::GET, "/header".into(), token, &[("x-account", ACCOUNT)]).await, 200);
     assert_eq!(ask(Method::GET, "/claim".into(), &named, &[]).await, 200);
+    assert_eq!(ask(Method::DELETE, format!("/composed/{ACCOUNT}"), token, &[]).await, 405);
+    assert_eq!(ask(Method::GET, format!("/pathh/{ACCOUNT}/x"), token, &[]).await, 404);
     let json_type = [("content-type", "application/json")];
     // The bank takes no POST there: the answer doesn't matter.
     ask(Method::POST, "/body".into(), &named, &json_type).await;

@@ -38,15 +38,24 @@ async fn a_refusal_says_which_quota_is_used_up_and_until_when() {
     assert_eq!(body["title"], "The account's quota is used up");
     assert_eq!(body["status"], 429);
     assert_eq!(body["violated-policies"], json!(["monthly"]));
-    assert_eq!((&body["limit"], &body["used"], &body["window"]), (&json!(2), &json!(2), &json!(month)));
+    assert_eq!(
+        (&body["limit"], &body["used"], &body["window"]),
+        (&json!(2), &json!(2), &json!(month))
+    );
     assert!(body["retry-after"].as_u64().unwrap().abs_diff(wait) <= 1, "{body}");
     let detail = body["detail"].as_str().unwrap();
-    assert!(detail.contains("'monthly' allows 2 uses of this account in 30 days; 2 are used"), "{detail}");
+    assert!(
+        detail.contains("'monthly' allows 2 uses of this account in 30 days; 2 are used"),
+        "{detail}"
+    );
     let id = refused.header("x-request-id");
     assert!(!id.is_empty());
     assert_eq!(body["instance"], format!("urn:request:{id}"));
     let text = String::from_utf8(refused.body.clone()).unwrap();
-    assert!(!text.contains("offset") && !text.contains("partition") && !text.contains("4711"), "{text}");
+    assert!(
+        !text.contains("offset") && !text.contains("partition") && !text.contains("4711"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -75,7 +84,10 @@ async fn a_fixed_window_gives_all_uses_back_when_it_ends_and_not_before() {
     assert!(served_at / 2000 > asked / 2000, "served at {served_at}, refused about {heard}");
     assert_eq!(standing(&served, "short").0, 1, "the whole window is free again");
     let waited = Duration::from_millis(u64::try_from(served_at - heard).unwrap());
-    assert!(waited <= Duration::from_secs(wait) + Duration::from_secs(1), "{waited:?} for {wait} s");
+    assert!(
+        waited <= Duration::from_secs(wait) + Duration::from_secs(1),
+        "{waited:?} for {wait} s"
+    );
 }
 
 #[tokio::test]

@@ -14,7 +14,9 @@ async fn a_body_above_the_routes_limit_is_413_announced_or_not() {
     let gateway = Tollgate::start(&config(&bank)).await;
     let chunk = |length: usize| format!("{length:x}\r\n{}\r\n", "x".repeat(length));
     let head = |path: &str, framing: &str| {
-        format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{framing}\r\n\r\n")
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{framing}\r\n\r\n"
+        )
     };
     let chunked = "Transfer-Encoding: chunked";
     for request in [

@@ -6,7 +6,11 @@ use super::config;
 use crate::support::wire::{assert_problem, logged};
 use crate::support::{Answer, Bank, Tollgate};
 
-async fn transfer(gateway: &Tollgate, media_type: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Answer {
+async fn transfer(
+    gateway: &Tollgate,
+    media_type: &[(&str, &str)],
+    body: impl Into<Vec<u8>>,
+) -> Answer {
     gateway.send(Method::POST, "/transfers", "", media_type, body.into()).await
 }
 
@@ -71,7 +75,8 @@ async fn a_body_that_does_not_say_it_is_plain_json_is_415() {
         assert_eq!(answer.status, 415, "{media_type:?}");
         assert_problem(&answer, 415, "unsupported-media-type");
     }
-    for media_type in ["application/json", "Application/JSON;charset=UTF-8", "application/pay+json"] {
+    for media_type in ["application/json", "Application/JSON;charset=UTF-8", "application/pay+json"]
+    {
         let answer = transfer(&gateway, &[("content-type", media_type)], body).await;
         assert_eq!(answer.status, 200, "{media_type}: {answer:?}");
     }
@@ -83,7 +88,9 @@ async fn a_body_that_was_read_reaches_the_backend_byte_for_byte() {
     let gateway = Tollgate::start(&config(&bank)).await;
     // White space, escapes, the order of members and a number's spelling are the client's.
     let padding = "é".repeat(5_000);
-    let body = format!(" {{ \"z\" : 1.50, \"debtor\":{{\"account\" :\"\\u0034711\"}},\"x\":\"{padding}\"}}\n");
+    let body = format!(
+        " {{ \"z\" : 1.50, \"debtor\":{{\"account\" :\"\\u0034711\"}},\"x\":\"{padding}\"}}\n"
+    );
     let answer = transfer(&gateway, JSON, body.clone()).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.json()["body"], body.as_str());

@@ -58,9 +58,9 @@ async fn sizes_of_a_head_hold_for_http_2_as_well() {
     for (path, fields, status) in cases {
         for (port, expected) in [(8080, 200), (8081, status)] {
             let url = format!("http://{}:{port}{path}", gateway.address());
-            let request = fields.iter().fold(client.get(url), |request, (name, value)| {
-                request.header(name, value)
-            });
+            let request = fields
+                .iter()
+                .fold(client.get(url), |request, (name, value)| request.header(name, value));
             let answer = request.send().await.unwrap();
             assert_eq!(answer.version(), http::Version::HTTP_2);
             assert_eq!(answer.status(), expected, "{port} {path} {fields:?}");

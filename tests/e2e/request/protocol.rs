@@ -1,6 +1,12 @@
 //! HTTP/2 without TLS.
 
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use futures::stream;
 use http::Version;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 
 use super::config_with_ports;
 use crate::support::wire::{Wire, assert_problem, logged};
@@ -35,6 +41,24 @@ async fn http_2_by_prior_knowledge_is_served_beside_http_1() {
     assert_eq!(large.status(), 413);
     let traced = client.request(http::Method::TRACE, gateway.url("/v1/1")).send().await.unwrap();
     assert_eq!(traced.status(), 405);
+}
+
+/// A body that says nothing of its length.
+fn pieces(pieces: &[&'static [u8]]) -> reqwest::Body {
+    let pieces: Vec<_> =
+        pieces.iter().map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::from(*piece)))).collect();
+    reqwest::Body::wrap(StreamBody::new(stream::iter(pieces)))
+}
+
+#[tokio::test]
+async fn a_body_over_http_2_is_measured_as_it_comes() {
+    let bank = Bank::start().await;
+    let gateway = Tollgate::start(&config_with_ports(&bank, "")).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let large = client.post(gateway.url("/echo/x")).body(pieces(&[&[b'x'; 600], &[b'x'; 600]]));
+    assert_eq!(large.send().await.unwrap().status(), 413);
+    let fits = client.post(gateway.url("/echo/x")).body(pieces(&[&[b'x'; 512], &[b'x'; 512]]));
+    assert_eq!(fits.send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]

@@ -85,7 +85,10 @@ async fn alpn_picks_http_2_where_the_port_speaks_it() {
     }
     let only_http_2 = Hello { alpn: b"\x02h2", ..hello("api.bank.example") };
     assert!(shake(port(&gateway, 8444), only_http_2).await.is_err());
-    assert_eq!(metric(&gateway, r#"tollgate_listener_refusals_total{reason="tls-handshake"}"#).await, 1);
+    assert_eq!(
+        metric(&gateway, r#"tollgate_listener_refusals_total{reason="tls-handshake"}"#).await,
+        1
+    );
 }
 
 #[tokio::test]
@@ -115,10 +118,8 @@ async fn old_versions_of_tls_are_refused_where_the_port_says_so() {
 async fn a_certificate_file_that_is_replaced_is_served_without_a_restart() {
     let (bank, authority) = (Bank::start().await, Authority::new("here"));
     let first = authority.sign("api", &["api.bank.example"]);
-    let ports = format!(
-        "  - {{ address: ADDRESS:8443, tls: {{ certificates: [{}] }} }}\n",
-        first.entry()
-    );
+    let ports =
+        format!("  - {{ address: ADDRESS:8443, tls: {{ certificates: [{}] }} }}\n", first.entry());
     let gateway = Tollgate::start(&config_with_ports(&bank, &ports)).await;
     let served = async || shake(port(&gateway, 8443), hello("api.bank.example")).await.unwrap().der;
     assert!(served().await == first.der);

@@ -34,9 +34,7 @@ pub struct Backend {
 impl Backend {
     /// Answers every request with what `answer` makes of it. A body under `transfer-encoding:
     /// chunked` goes out in pieces; any other with its length.
-    pub async fn start(
-        answer: impl Fn(&Seen) -> Response<Bytes> + Send + Sync + 'static,
-    ) -> Self {
+    pub async fn start(answer: impl Fn(&Seen) -> Response<Bytes> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Mutex::new(Vec::new()));

@@ -101,7 +101,6 @@ pub struct Shaken {
     pub der: Vec<u8>,
     /// The protocol that the server picked.
     pub alpn: Option<Vec<u8>>,
-    pub version: &'static str,
     /// Up to the end of the connection, or of what was waited for.
     pub answer: String,
 }
@@ -143,7 +142,6 @@ fn shake_blocking(address: SocketAddr, hello: &Hello) -> Result<Shaken, String> 
     Ok(Shaken {
         der: stream.ssl().peer_certificate().unwrap().to_der().unwrap(),
         alpn: stream.ssl().selected_alpn_protocol().map(<[u8]>::to_vec),
-        version: stream.ssl().version_str(),
         answer: String::from_utf8_lossy(&answer).into_owned(),
     })
 }

@@ -61,7 +61,8 @@ impl Wire {
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         let mut headers = HeaderMap::new();
         for line in lines {
-            let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("{line:?} in {head}"));
+            let (name, value) =
+                line.split_once(':').unwrap_or_else(|| panic!("{line:?} in {head}"));
             let name: HeaderName = name.parse().unwrap();
             headers.append(name, HeaderValue::from_str(value.trim()).unwrap());
         }
