@@ -20,8 +20,18 @@ fn allowed(room: &str) -> Option<BTreeSet<&'static str>> {
         "quota" | "vault" => base_and(&["account"]),
         "compose" => base_and(&["upstream", "transform"]),
         "gateway" => base_and(&[
-            "listener", "route", "auth", "access", "limit", "guard", "account", "quota", "vault",
-            "compose", "transform", "upstream",
+            "listener",
+            "route",
+            "auth",
+            "access",
+            "limit",
+            "guard",
+            "account",
+            "quota",
+            "vault",
+            "compose",
+            "transform",
+            "upstream",
         ]),
         "admin" => base_and(&["gateway"]),
         "cli" => BTreeSet::from(["config", "gateway", "admin", "observe", "request"]),
@@ -33,7 +43,9 @@ fn allowed(room: &str) -> Option<BTreeSet<&'static str>> {
 fn violations(source: &Path) -> Vec<String> {
     let imports = imports(source);
     let mut found: Vec<String> = Vec::new();
-    for (room, (file, target)) in imports.iter().flat_map(|(room, uses)| uses.iter().map(move |u| (room, u))) {
+    for (room, (file, target)) in
+        imports.iter().flat_map(|(room, uses)| uses.iter().map(move |u| (room, u)))
+    {
         match allowed(room) {
             None => found.push(format!("{file}: '{room}' is not a room of this house")),
             Some(allowed) if target != room && !allowed.contains(target.as_str()) => {
@@ -57,7 +69,9 @@ fn imports(source: &Path) -> Imports {
         let Some(room) = room_of(relative) else { continue };
         let text = fs::read_to_string(&file).unwrap();
         let uses = imports.entry(room).or_default();
-        uses.extend(targets(&text).into_iter().map(|target| (relative.display().to_string(), target)));
+        uses.extend(
+            targets(&text).into_iter().map(|target| (relative.display().to_string(), target)),
+        );
     }
     imports
 }
@@ -137,7 +151,10 @@ fn walk<'a>(
 ) -> Option<String> {
     for next in edges.get(at).into_iter().flatten() {
         if let Some(from) = way.iter().position(|room| room == next) {
-            return Some(format!("the rooms import in a circle: {} -> {next}", way[from..].join(" -> ")));
+            return Some(format!(
+                "the rooms import in a circle: {} -> {next}",
+                way[from..].join(" -> ")
+            ));
         }
         way.push(next);
         if let Some(found) = walk(edges, next, way) {

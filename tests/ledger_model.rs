@@ -145,10 +145,7 @@ enum Action {
 }
 
 fn bucket() -> Bucket {
-    Bucket {
-        account: [1; 16],
-        label: Arc::new(Label { rule: "r".into(), dimensions: "".into() }),
-    }
+    Bucket { account: [1; 16], label: Arc::new(Label { rule: "r".into(), dimensions: "".into() }) }
 }
 
 fn owner() -> Owner<Client> {
@@ -318,11 +315,10 @@ impl World {
         if matches!((&record, fleet.rules), (Record::Claim(_), Rules::ClaimWithoutReading)) {
             self.gateways[who].position = offset as usize;
         }
-        let at_once = match (&record, fleet.rules) {
-            (Record::Horizon(_), Rules::ActOnClaim) => true,
-            (Record::Use(_), Rules::AdmitOnConfirmation) => true,
-            _ => false,
-        };
+        let at_once = matches!(
+            (&record, fleet.rules),
+            (Record::Horizon(_), Rules::ActOnClaim) | (Record::Use(_), Rules::AdmitOnConfirmation)
+        );
         if at_once {
             self.step(fleet, who, Event::Read(offset, record), Duration::ZERO);
         }
@@ -374,7 +370,11 @@ impl Gateway {
                 sum.1 += refunded;
             }
         }
-        periods.values().map(|(admitted, refunded)| admitted.saturating_sub(*refunded)).max().unwrap_or(0)
+        periods
+            .values()
+            .map(|(admitted, refunded)| admitted.saturating_sub(*refunded))
+            .max()
+            .unwrap_or(0)
     }
 }
 

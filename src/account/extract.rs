@@ -188,7 +188,8 @@ mod tests {
     #[test]
     fn a_claim_that_is_a_list_must_have_every_account() {
         let claims = json!({ "consent": { "accounts": ["1", "2"] } });
-        let case = |path| Case::path(path).separated().agreeing("claim.consent.accounts", claims.clone());
+        let case =
+            |path| Case::path(path).separated().agreeing("claim.consent.accounts", claims.clone());
         assert_eq!(case("1,2").names().unwrap(), ["1", "2"]);
         assert_eq!(case("1,3").names().unwrap_err(), Refusal::AccountMismatch);
     }

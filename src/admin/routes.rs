@@ -44,7 +44,9 @@ pub fn router(control: Control) -> Router {
         .route("/cache/{account}", get(cache))
         .route("/openapi.json", get(openapi))
         .merge(changing)
-        .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing here; see /openapi.json"))
+        .fallback(async || {
+            problem(StatusCode::NOT_FOUND, "there is nothing here; see /openapi.json")
+        })
         .with_state(desk)
 }
 
@@ -130,10 +132,7 @@ enum PurgeBody {
     All(bool),
 }
 
-async fn purge(
-    State(desk): Tool,
-    body: Result<Json<PurgeBody>, JsonRejection>,
-) -> Response {
+async fn purge(State(desk): Tool, body: Result<Json<PurgeBody>, JsonRejection>) -> Response {
     let Json(body) = match body {
         Ok(body) => body,
         Err(error) => return problem(StatusCode::UNPROCESSABLE_ENTITY, &error.body_text()),

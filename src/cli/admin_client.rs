@@ -96,7 +96,8 @@ fn run(
             Exit::Done
         }
         Ok((status, answer)) => {
-            let detail = answer["detail"].as_str().unwrap_or("no reason was given");
+            let detail = answer.get("detail").and_then(Value::as_str);
+            let detail = detail.unwrap_or("no reason was given");
             eprintln!("refused ({}): {detail}", status.as_u16());
             Exit::Refused
         }

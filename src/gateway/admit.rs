@@ -64,11 +64,7 @@ fn check_access(session: &Session, context: &Context) -> Result<(), Refusal> {
     access::check(&route(context)?.access, &facts)
 }
 
-fn check_limits(
-    shared: &Shared,
-    session: &Session,
-    context: &mut Context,
-) -> Result<(), Refusal> {
+fn check_limits(shared: &Shared, session: &Session, context: &mut Context) -> Result<(), Refusal> {
     let limits = &shared.limits;
     let facts = context.facts(&session.req_header().headers);
     let route = route(context)?;
@@ -85,7 +81,11 @@ async fn guard_body(session: &mut Session, context: &mut Context) -> Result<(), 
     let mut budget = BodyBudget::new(plan.route.max_body, announced)?;
     if plan.reads_body && !session.is_body_empty() {
         guard::check_json_media_type(&session.req_header().headers)?;
-        let raw = read_body(session, &mut budget).await?;
+        // The port holds HTTP/1 bodies to this; over HTTP/2 it can't.
+        let within = listener::body_timeout(session.digest());
+        let raw = tokio::time::timeout(within, read_body(session, &mut budget))
+            .await
+            .map_err(|_| Refusal::BodyTimeout)??;
         let mut json = guard::read_json(&raw)?;
         if !plan.route.request.body.is_empty() {
             transform::apply_json(&plan.route.request.body, &mut json);

@@ -29,6 +29,12 @@ fn policy<'a>(session: &Session, context: &'a Context) -> Option<&'a CachePolicy
     (!bypassed).then_some(policy)
 }
 
+/// Whether the caller wants a kept answer or none.
+pub(super) fn only_if_cached(session: &Session, context: &Context) -> bool {
+    let wants = |policy| vault::policy::only_if_cached(policy, &session.req_header().headers);
+    policy(session, context).is_some_and(wants)
+}
+
 /// Turns the cache on for this request, where its route keeps answers.
 pub(super) fn enable(shared: &Shared, session: &mut Session, context: &Context) {
     if policy(session, context).is_some() {

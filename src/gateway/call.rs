@@ -19,10 +19,7 @@ use crate::request::Refusal;
 use crate::upstream::{LiveCluster, Outcome, Tried};
 
 /// The peer for the next try.
-pub(super) fn next_peer(
-    session: &Session,
-    context: &mut Context,
-) -> Result<HttpPeer, Refusal> {
+pub(super) fn next_peer(session: &Session, context: &mut Context) -> Result<HttpPeer, Refusal> {
     if let Some(refusal) = context.lateness() {
         return Err(refusal);
     }
@@ -44,8 +41,7 @@ fn pick(
     // The last try's place is given up first, or it would count against the next pick.
     context.upstream.picked = None;
     let facts = context.facts(&session.req_header().headers);
-    let picked =
-        cluster.pick(&context.upstream.tried, cluster.hash_value(&facts).as_deref())?;
+    let picked = cluster.pick(&context.upstream.tried, cluster.hash_value(&facts).as_deref())?;
     context.upstream.tried.add(&picked);
     let mut peer = if session.is_upgrade_req() { picked.peer_http1() } else { picked.peer() };
     if let Some(left) = context.time_left() {

@@ -60,7 +60,9 @@ impl Control {
             reasons.push("the gateway is stopping".to_owned());
         }
         if let Err(providers) = self.shared.keyrings.ready() {
-            reasons.extend(providers.iter().map(|name| format!("identity provider '{name}' gave no keys yet")));
+            reasons.extend(
+                providers.iter().map(|name| format!("identity provider '{name}' gave no keys yet")),
+            );
         }
         Readiness { ready: reasons.is_empty(), reasons }
     }

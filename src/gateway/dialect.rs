@@ -14,7 +14,12 @@ const IANA_PREFIX: &str = "https://iana.org/assignments/http-problem-types#";
 
 impl Problem {
     /// Content type and body in an API family's dialect.
-    pub fn body(&self, refusal: &Refusal, dialect: Dialect, request_id: &str) -> (&'static str, Value) {
+    pub fn body(
+        &self,
+        refusal: &Refusal,
+        dialect: Dialect,
+        request_id: &str,
+    ) -> (&'static str, Value) {
         match dialect {
             Dialect::Problem => ("application/problem+json", self.rfc9457(refusal, request_id)),
             Dialect::Fdx => ("application/json", self.fdx(refusal, request_id)),

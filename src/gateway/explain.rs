@@ -171,7 +171,8 @@ impl Walk {
             self.skip("the route is public");
             return Ok(None);
         }
-        let caller = auth::read_unverified(&route.authenticate, &question.headers, SystemClock.now())?;
+        let caller =
+            auth::read_unverified(&route.authenticate, &question.headers, SystemClock.now())?;
         self.pass(format!(
             "client '{}' of '{}'; the signature is not verified here",
             caller.client, caller.provider
@@ -184,8 +185,10 @@ impl Walk {
         let rates = route.rates.iter().map(|rate| {
             format!("'{}': {} in {:?}, burst {}", rate.name, rate.requests, rate.window, rate.burst)
         });
-        let bounds =
-            route.concurrency.iter().map(|bound| format!("'{}': {} at once", bound.name, bound.limit));
+        let bounds = route
+            .concurrency
+            .iter()
+            .map(|bound| format!("'{}': {} at once", bound.name, bound.limit));
         let all: Vec<String> = rates.chain(bounds).collect();
         if all.is_empty() {
             self.skip("the route has no rates");
@@ -263,7 +266,9 @@ impl Walk {
                 });
                 self.pass(parts.collect::<Vec<_>>().join("; "));
             }
-            Action::Redirect { status, to } => self.pass(format!("redirects with {status} to {to}")),
+            Action::Redirect { status, to } => {
+                self.pass(format!("redirects with {status} to {to}"))
+            }
             Action::Answer { status, .. } => self.pass(format!("answers {status} itself")),
         }
     }

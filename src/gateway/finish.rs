@@ -41,13 +41,7 @@ fn settle(context: &mut Context, status: u16, broke: bool) {
     }
 }
 
-fn observe(
-    shared: &Shared,
-    session: &Session,
-    context: &Context,
-    status: u16,
-    unaccounted: bool,
-) {
+fn observe(shared: &Shared, session: &Session, context: &Context, status: u16, unaccounted: bool) {
     let account = (!context.account_keys.is_empty()).then(|| {
         let keys: Vec<String> = context.account_keys.iter().map(ToString::to_string).collect();
         keys.join(",")

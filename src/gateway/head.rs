@@ -8,16 +8,13 @@ use pingora_proxy::Session;
 use uuid::Uuid;
 
 use super::context::Context;
+use crate::listener::Connection;
 use crate::request::{Refusal, RequestHead};
 use crate::transform::TraceContext;
-use crate::listener::Connection;
 use crate::{guard, route, transform};
 
 /// Normalises and checks the head; drops what outsiders must not send.
-pub(super) fn read(
-    session: &mut Session,
-    context: &mut Context,
-) -> Result<(), Refusal> {
+pub(super) fn read(session: &mut Session, context: &mut Context) -> Result<(), Refusal> {
     let peer = peer_address(session);
     let Some(connection) = session.digest().and_then(Connection::of) else {
         return Err(Refusal::Internal);
@@ -36,8 +33,8 @@ pub(super) fn read(
     guard::check_head(header, header.raw_path(), &limits)?;
     let address = client_address(&context.snapshot.config.trusted_proxies, peer, &header.headers);
     let host = guard::host_of(&header.headers, &header.uri)?;
-    let path = route::normalize(raw_path(header.raw_path(), &header.uri)?)
-        .map_err(Refusal::BadPath)?;
+    let path =
+        route::normalize(raw_path(header.raw_path(), &header.uri)?).map_err(Refusal::BadPath)?;
     let query = header.uri.query().map(str::to_owned);
     context.head = RequestHead {
         host,

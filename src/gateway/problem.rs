@@ -161,7 +161,9 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
             StatusCode::SERVICE_UNAVAILABLE,
             "quota-unavailable",
             "The account's quota can't be counted at the moment",
-            &format!("The quota '{rule}' must be counted before the request is served. Try again shortly."),
+            &format!(
+                "The quota '{rule}' must be counted before the request is served. Try again shortly."
+            ),
         ),
         Refusal::NoEndpoint { .. } => problem(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -180,6 +182,12 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
             "backend-timeout",
             "The service behind this API was too slow",
             "The service did not answer in time.",
+        ),
+        Refusal::NotCached => problem(
+            StatusCode::GATEWAY_TIMEOUT,
+            "not-cached",
+            "No answer is kept",
+            "The request asks for a kept answer only (only-if-cached), and there is none.",
         ),
         Refusal::DeadlineExceeded => problem(
             StatusCode::GATEWAY_TIMEOUT,
@@ -243,9 +251,9 @@ fn span_text(span: Duration) -> String {
 
 fn capitalised(text: &str) -> String {
     let mut characters = text.chars();
-    characters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(characters).collect()
-    })
+    characters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }
 
 /// What challenges call the space that tokens open.
@@ -274,10 +282,20 @@ pub fn limit_headers(limits: &[LimitState]) -> Option<[(HeaderName, HeaderValue)
         return None;
     }
     let policies = limits.iter().map(|state| {
-        format!("{};q={};w={}", sf_string(&state.policy), state.limit, state.window.as_secs().max(1))
+        format!(
+            "{};q={};w={}",
+            sf_string(&state.policy),
+            state.limit,
+            state.window.as_secs().max(1)
+        )
     });
     let standings = limits.iter().map(|state| {
-        format!("{};r={};t={}", sf_string(&state.policy), state.remaining, whole_seconds(state.reset))
+        format!(
+            "{};r={};t={}",
+            sf_string(&state.policy),
+            state.remaining,
+            whole_seconds(state.reset)
+        )
     });
     let join = |items: Vec<String>| HeaderValue::from_str(&items.join(", ")).ok();
     Some([

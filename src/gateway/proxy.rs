@@ -64,7 +64,8 @@ impl ProxyHttp for Gateway {
         }
         // A panic in one request must not end the others on this connection, and its caller is
         // owed an answer.
-        let admitted = AssertUnwindSafe(admit::admit(&self.shared, session, context)).catch_unwind().await;
+        let admitted =
+            AssertUnwindSafe(admit::admit(&self.shared, session, context)).catch_unwind().await;
         let refusal = match admitted {
             Ok(Ok(())) => return Ok(respond::own_answer(session, context).await),
             Ok(Err(refusal)) => refusal,
@@ -158,14 +159,23 @@ impl ProxyHttp for Gateway {
         stale
     }
 
+    async fn proxy_upstream_filter(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+    ) -> pingora::Result<bool> {
+        if caching::only_if_cached(session, context) {
+            return Err(refused(context, Refusal::NotCached));
+        }
+        Ok(true)
+    }
+
     async fn upstream_peer(
         &self,
         session: &mut Session,
         context: &mut Context,
     ) -> pingora::Result<Box<HttpPeer>> {
-        call::next_peer(session, context)
-            .map(Box::new)
-            .map_err(|refusal| refused(context, refusal))
+        call::next_peer(session, context).map(Box::new).map_err(|refusal| refused(context, refusal))
     }
 
     fn fail_to_connect(

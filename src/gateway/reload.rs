@@ -108,11 +108,9 @@ impl Reloader {
         let revision = new.revision.clone();
         let next = Snapshot::build(Arc::new(new), &self.shared, Some(&current))
             .map_err(|error| error.to_string())?;
-        let ports = self.ports.prepare(&next.config.listeners).map_err(|error| error.to_string())?;
-        self.shared
-            .vault
-            .reconfigure(&next.config.cache)
-            .map_err(|error| error.to_string())?;
+        let ports =
+            self.ports.prepare(&next.config.listeners).map_err(|error| error.to_string())?;
+        self.shared.vault.reconfigure(&next.config.cache).map_err(|error| error.to_string())?;
         next.clusters.start(FIRST_ROUND).await;
         ports.commit();
         self.snapshot.store(Arc::new(next));

@@ -147,9 +147,10 @@ impl RoutePlan {
 /// Whether a value or an edit needs the JSON body.
 fn reads_body(route: &Route) -> bool {
     let is_body = |source: &ValueSource| matches!(source, ValueSource::Body(_));
-    let account = route.account.iter().any(|account| {
-        is_body(&account.from) || account.agrees_with.as_ref().is_some_and(is_body)
-    });
+    let account = route
+        .account
+        .iter()
+        .any(|account| is_body(&account.from) || account.agrees_with.as_ref().is_some_and(is_body));
     let buckets = route.quotas.iter().flat_map(|rule| &rule.per);
     let rates = route.rates.iter().flat_map(|rate| &rate.per);
     let concurrency = route.concurrency.iter().flat_map(|limit| &limit.per);

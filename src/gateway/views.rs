@@ -34,11 +34,8 @@ pub(super) fn route(route: &Route) -> Value {
 
 /// An identity provider with its keys.
 pub(super) fn provider(view: &ProviderView) -> Value {
-    let keys: Vec<Value> = view
-        .keys
-        .iter()
-        .map(|key| json!({ "id": key.id, "algorithms": key.algorithms }))
-        .collect();
+    let keys: Vec<Value> =
+        view.keys.iter().map(|key| json!({ "id": key.id, "algorithms": key.algorithms })).collect();
     json!({
         "provider": view.provider,
         "keys": keys,

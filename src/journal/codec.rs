@@ -82,9 +82,7 @@ impl Record {
         let record = match reader.u8()? {
             kind::CLAIM => Self::Claim(reader.claim()?),
             kind::USE => Self::Use(reader.used()?),
-            kind::HORIZON => {
-                Self::Horizon(Horizon { epoch: reader.u64()?, ended: reader.time()? })
-            }
+            kind::HORIZON => Self::Horizon(Horizon { epoch: reader.u64()?, ended: reader.time()? }),
             other => return Err(RecordError::UnknownKind(other)),
         };
         match reader.0.len() {

@@ -11,7 +11,9 @@ mod tail;
 pub use codec::RecordError;
 pub use embedded::Embedded;
 pub use error::JournalError;
-pub use record::{AccountBytes, Bucket, Claim, Horizon, Label, Offset, Period, Record, RecordKey, Use};
+pub use record::{
+    AccountBytes, Bucket, Claim, Horizon, Label, Offset, Period, Record, RecordKey, Use,
+};
 pub use tail::{Tail, TailSender};
 
 use async_trait::async_trait;

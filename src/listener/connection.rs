@@ -1,6 +1,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pingora::ErrorType;
 use pingora::protocols::Digest;
@@ -33,6 +34,13 @@ impl Connection {
     pub fn is_https(&self) -> bool {
         self.listener.tls.is_some()
     }
+}
+
+/// Time for a request's body on the port that its connection came through; none at all for a
+/// session that came through no port.
+pub fn body_timeout(digest: Option<&Digest>) -> Duration {
+    let connection = digest.and_then(Connection::of);
+    connection.map_or(Duration::ZERO, |connection| connection.listener.limits.body_timeout)
 }
 
 /// SHA-256 of the client certificate that TLS has verified (RFC 8705 section 3.1).

@@ -207,9 +207,8 @@ mod tests {
         log.write(&exchange());
         log.write(&exchange());
         log.flush();
-        let lines = |name: &str| {
-            std::fs::read_to_string(folder.path().join(name)).unwrap().lines().count()
-        };
+        let lines =
+            |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap().lines().count();
         assert_eq!((lines("access.log.1"), lines("access.log")), (1, 2));
     }
 }

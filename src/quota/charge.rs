@@ -133,8 +133,10 @@ mod tests {
             certificate_thumbprint: None,
             request_id: "r1".into(),
         };
-        let headers: HeaderMap =
-            headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect();
         let account = AccountId::parse("12345678").unwrap();
         let facts = Facts {
             head: &head,
@@ -175,7 +177,8 @@ mod tests {
 
     #[test]
     fn a_condition_decides_what_is_counted_and_one_that_fails_counts() {
-        let unattended = rule(&["account"], Some("!('x-fapi-customer-ip-address' in request.headers)"));
+        let unattended =
+            rule(&["account"], Some("!('x-fapi-customer-ip-address' in request.headers)"));
         assert!(charge(&unattended, &[]).is_some());
         assert!(charge(&unattended, &[("x-fapi-customer-ip-address", "192.0.2.7")]).is_none());
         let failing = rule(&["account"], Some("request.headers['x-absent'] == 'a'"));

@@ -112,9 +112,8 @@ impl Partition {
         let effects: Vec<_> = {
             let mut owner = self.owner();
             let effects = events.into_iter().flat_map(|event| owner.step(event, now)).collect();
-            self.role.send_if_modified(|role| {
-                std::mem::replace(role, owner.role()) != owner.role()
-            });
+            self.role
+                .send_if_modified(|role| std::mem::replace(role, owner.role()) != owner.role());
             effects
         };
         for effect in effects {

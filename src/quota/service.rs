@@ -161,8 +161,7 @@ impl Quotas {
         let Some(partition) = self.partition_of(account) else { return Ok(0) };
         let buckets: Vec<Bucket> = partition.owner().buckets(account.as_bytes());
         let deadline = Instant::now() + self.patience.answer;
-        let pending: Vec<_> =
-            buckets.into_iter().map(|bucket| partition.reset(bucket)).collect();
+        let pending: Vec<_> = buckets.into_iter().map(|bucket| partition.reset(bucket)).collect();
         let count = pending.len();
         for mut pending in pending {
             match pending.answer(deadline).await {

@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -132,17 +132,29 @@ impl House {
         Self { quotas, journal, clock, metrics }
     }
 
+    /// Ends in order, and frees the directory.
     async fn close(self) {
         self.quotas.close().await;
+        drop(self.quotas);
+        let mut journal = Some(self.journal);
+        while let Some(Err(shared)) = journal.take().map(Arc::try_unwrap) {
+            // An append that was read back has yet to learn that it was written.
+            journal = Some(shared);
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn reserve(&self, charges: &[Charge]) -> Result<Reservation, Refusal> {
         self.quotas.reserve(charges.to_vec()).await
     }
 
+    async fn one(&self, charge: &Charge) -> Result<Reservation, Refusal> {
+        self.quotas.reserve(vec![charge.clone()]).await
+    }
+
     /// Uses `times` of one charge; how many were admitted.
     async fn use_up(&self, charge: &Charge, times: usize) -> usize {
-        let all = join_all((0..times).map(|_| self.reserve(std::slice::from_ref(charge)))).await;
+        let all = join_all((0..times).map(|_| self.one(charge))).await;
         all.into_iter().filter(Result::is_ok).count()
     }
 
@@ -151,7 +163,9 @@ impl House {
         let buckets = self.quotas.account(&charge.account(), &rules);
         buckets
             .iter()
-            .find(|bucket| bucket.dimensions == charge.dimensions() && bucket.rule == charge.rule().name)
+            .find(|bucket| {
+                bucket.dimensions == charge.dimensions() && bucket.rule == charge.rule().name
+            })
             .map_or(0, |bucket| bucket.used)
     }
 
@@ -177,7 +191,7 @@ impl House {
     /// Waits until a rule admits again, as a client would that tries again.
     async fn admits_again(&self, charge: &Charge) {
         let tries = async {
-            while self.reserve(std::slice::from_ref(charge)).await.is_err() {
+            while self.one(charge).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -268,13 +282,13 @@ async fn the_fifth_of_four_is_refused_with_what_is_used_until_when_and_where_tha
     let charge = daily(4);
     house.clock.turn(10 * 86_400_000 + 3_600_000);
     for remaining in (0..4).rev() {
-        let reservation = house.reserve(&[charge.clone()]).await.unwrap();
+        let reservation = house.one(&charge).await.unwrap();
         let [state] = reservation.states() else { panic!("one state") };
         assert_eq!((state.limit, state.remaining), (4, remaining));
         assert_eq!(state.reset, Duration::from_secs(23 * 3600));
         reservation.settle(true);
     }
-    let refusal = exceeded(house.reserve(&[charge.clone()]).await);
+    let refusal = exceeded(house.one(&charge).await);
     assert_eq!((refusal.used, refusal.state.remaining), (4, 0));
     assert_eq!(&*refusal.state.policy, "daily");
     assert_eq!(refusal.state.reset, Duration::from_secs(23 * 3600));
@@ -295,7 +309,7 @@ async fn the_fifth_of_four_is_refused_with_what_is_used_until_when_and_where_tha
     assert!(house.reserve(&[self::charge(rule, "4711", "other")]).await.is_ok());
     // And the next day nor is it.
     house.clock.turn(11 * 86_400_000);
-    assert!(house.reserve(&[charge]).await.is_ok());
+    assert!(house.one(&charge).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -311,7 +325,8 @@ async fn five_hundred_at_once_never_exceed_and_share_their_writes() {
         let (quotas, charge) = (Arc::clone(&house.quotas), accounts[number % 8].clone());
         tokio::spawn(async move { quotas.reserve(vec![charge]).await.is_ok() })
     });
-    let admitted = join_all(all).await.into_iter().filter(|admitted| *admitted.as_ref().unwrap()).count();
+    let admitted =
+        join_all(all).await.into_iter().filter(|admitted| *admitted.as_ref().unwrap()).count();
     assert_eq!(admitted, 8 * 40, "512 asked, 64 of each of 8 accounts");
     let commits = house.metric(commits) - before.0;
     let records = house.metric("tollgate_journal_records_total") - before.1;
@@ -420,7 +435,10 @@ async fn many_who_need_the_same_two_buckets_take_both_or_none() {
     });
     let admitted = join_all(asks).await.into_iter().filter(|one| *one.as_ref().unwrap()).count();
     house.quotas.drain().await;
-    assert_eq!(admitted, 25, "in one partition they queue in one order, so none is refused in vain");
+    assert_eq!(
+        admitted, 25,
+        "in one partition they queue in one order, so none is refused in vain"
+    );
     assert_eq!((house.used(&first), house.used(&second)), (25, 25));
 }
 
@@ -445,7 +463,7 @@ async fn deny_refuses_at_once_while_nothing_can_be_written_and_admits_when_it_ca
     let house = House::open(directory.path()).await;
     let charge = daily(4);
     house.journal.set(Mood::Refusing);
-    let refused = house.reserve(&[charge.clone()]).await.err();
+    let refused = house.one(&charge).await.err();
     assert_eq!(refused, Some(Refusal::QuotaUnavailable { rule: "daily".into() }));
     house.journal.set(Mood::Well);
     assert_eq!(house.use_up(&charge, 9).await, 4);
@@ -457,7 +475,7 @@ async fn deny_refuses_in_bounded_time_while_the_journal_hangs() {
     let house = House::impatient(directory.path()).await;
     let charge = daily(4);
     house.journal.set(Mood::Hanging);
-    let refused = house.reserve(&[charge]).await.err();
+    let refused = house.one(&charge).await.err();
     assert_eq!(refused, Some(Refusal::QuotaUnavailable { rule: "daily".into() }));
 }
 
@@ -482,7 +500,7 @@ async fn allow_serves_says_so_and_counts_afterwards() {
     let charge = charge(&Arc::new(allow), "4711", "app");
     house.journal.set(Mood::Refusing);
     for _ in 0..3 {
-        let reservation = house.reserve(&[charge.clone()]).await.unwrap();
+        let reservation = house.one(&charge).await.unwrap();
         assert!(reservation.unaccounted());
         reservation.settle(true);
     }
@@ -495,9 +513,9 @@ async fn allow_serves_says_so_and_counts_afterwards() {
         }
     };
     tokio::time::timeout(Duration::from_secs(10), written).await.expect("counted afterwards");
-    let reservation = house.reserve(&[charge.clone()]).await.unwrap();
+    let reservation = house.one(&charge).await.unwrap();
     assert!(!reservation.unaccounted());
-    assert_eq!(exceeded(house.reserve(&[charge]).await).used, 4);
+    assert_eq!(exceeded(house.one(&charge).await).used, 4);
 }
 
 #[tokio::test]
@@ -507,7 +525,7 @@ async fn allow_also_serves_while_the_journal_hangs() {
     let allow = QuotaRule { unavailable: Unavailable::Allow, ..rule("minimum", 4) };
     let charge = charge(&Arc::new(allow), "4711", "app");
     house.journal.set(Mood::Hanging);
-    assert!(house.reserve(&[charge]).await.unwrap().unaccounted());
+    assert!(house.one(&charge).await.unwrap().unaccounted());
 }
 
 #[tokio::test]
@@ -518,13 +536,13 @@ async fn local_counts_in_this_process_on_top_of_what_is_known() {
     let charge = charge(&Arc::new(local), "4711", "app");
     assert_eq!(house.use_up(&charge, 1).await, 1);
     house.journal.set(Mood::Refusing);
-    let first = house.reserve(&[charge.clone()]).await.unwrap();
+    let first = house.one(&charge).await.unwrap();
     assert!(first.unaccounted());
     assert_eq!(first.states().first().map(|state| state.remaining), Some(2));
     assert_eq!(house.use_up(&charge, 5).await, 2);
     first.refund();
     assert_eq!(house.use_up(&charge, 5).await, 1);
-    assert_eq!(exceeded(house.reserve(&[charge]).await).used, 4);
+    assert_eq!(exceeded(house.one(&charge).await).used, 4);
 }
 
 #[tokio::test]
@@ -552,7 +570,7 @@ async fn rolling_windows_free_each_use_when_it_is_a_window_old() {
     house.close().await;
     let house = House::open(directory.path()).await;
     house.clock.turn(21 * day - 1);
-    let refusal = exceeded(house.reserve(&[charge.clone()]).await);
+    let refusal = exceeded(house.one(&charge).await);
     assert_eq!(refusal.state.reset, Duration::from_millis(1));
     house.clock.turn(21 * day);
     assert_eq!(house.use_up(&charge, 2).await, 1);
@@ -604,7 +622,7 @@ async fn an_operator_sees_and_resets_the_buckets_of_an_account() {
     let directory = tempfile::tempdir().unwrap();
     let charge = daily(4);
     let house = House::open(directory.path()).await;
-    let reservation = house.reserve(&[charge.clone()]).await.unwrap();
+    let reservation = house.one(&charge).await.unwrap();
     assert_eq!(house.use_up(&charge, 9).await, 3);
     let known = [Arc::clone(charge.rule())];
     let [bucket] = &house.quotas.account(&charge.account(), &known)[..] else { panic!("one") };
@@ -642,7 +660,8 @@ async fn a_reset_that_can_not_be_written_says_so() {
 async fn no_record_has_the_account_number() {
     let directory = tempfile::tempdir().unwrap();
     let house = House::open(directory.path()).await;
-    let charge = charge(&Arc::new(rule("daily", 4)), "DE89370400440532013000", "DE89370400440532013000");
+    let charge =
+        charge(&Arc::new(rule("daily", 4)), "DE89370400440532013000", "DE89370400440532013000");
     assert_eq!(house.use_up(&charge, 1).await, 1);
     house.close().await;
     let store = directory.path().join("store/0.jnl");

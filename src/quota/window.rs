@@ -92,7 +92,11 @@ impl Terms {
     /// When more uses become available than are now: at a limit that is reached, when the first
     /// use can be made again; below it, when the first of the uses ends. With no use to end, when
     /// a use made now would.
-    pub fn resets(&self, periods: impl Iterator<Item = (Period, u64)>, now: UnixMillis) -> UnixMillis {
+    pub fn resets(
+        &self,
+        periods: impl Iterator<Item = (Period, u64)>,
+        now: UnixMillis,
+    ) -> UnixMillis {
         if let Frame::Fixed { length, offset } = self.frame {
             return fixed(now, length, offset).ends;
         }
@@ -115,7 +119,8 @@ impl Terms {
 
 impl Frame {
     fn of(window: Window) -> Self {
-        let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let millis =
+            |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         let length = millis(window.length()).max(1);
         match window {
             Window::Fixed { offset, .. } => Self::Fixed { length, offset: millis(offset) },
@@ -209,7 +214,8 @@ mod tests {
 
     #[test]
     fn times_at_the_end_of_the_number_range_do_not_overflow() {
-        for frame in [Frame::Fixed { length: DAY, offset: 7 }, Frame::Rolling { length: u64::MAX }] {
+        for frame in [Frame::Fixed { length: DAY, offset: 7 }, Frame::Rolling { length: u64::MAX }]
+        {
             for limit in [1, 1000] {
                 let period = terms(frame, limit).period(UnixMillis(u64::MAX), 0);
                 assert!(period.ends >= period.start);

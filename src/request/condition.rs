@@ -98,7 +98,10 @@ impl Condition {
                 .headers
                 .iter()
                 .map(|(name, value)| {
-                    (name.as_str().into(), String::from_utf8_lossy(value.as_bytes()).as_ref().into())
+                    (
+                        name.as_str().into(),
+                        String::from_utf8_lossy(value.as_bytes()).as_ref().into(),
+                    )
                 })
                 .collect();
             request.insert("headers".into(), headers.into());
@@ -117,12 +120,17 @@ impl Condition {
             .unwrap_or_default();
         let mut value: HashMap<String, Value> = HashMap::from([
             ("client".into(), caller.map_or("", |caller| &caller.client).into()),
-            ("subject".into(), caller.and_then(|caller| caller.subject.as_deref()).unwrap_or("").into()),
+            (
+                "subject".into(),
+                caller.and_then(|caller| caller.subject.as_deref()).unwrap_or("").into(),
+            ),
             ("scopes".into(), Value::List(Arc::new(scopes))),
         ]);
         if self.uses.claims {
             let claims: HashMap<String, Value> = caller
-                .map(|caller| caller.claims.iter().map(|(k, v)| (k.clone(), cel_value(v))).collect())
+                .map(|caller| {
+                    caller.claims.iter().map(|(k, v)| (k.clone(), cel_value(v))).collect()
+                })
                 .unwrap_or_default();
             value.insert("claims".into(), claims.into());
         }
@@ -168,9 +176,12 @@ impl Walk {
                 Expr::Ident(name) => self.variable(name, Some(&select.field)),
                 _ => self.expression(&select.operand),
             },
-            Expr::Call(call) => {
-                call.target.iter().map(|target| &**target).chain(&call.args).try_for_each(|e| self.expression(e))
-            }
+            Expr::Call(call) => call
+                .target
+                .iter()
+                .map(|target| &**target)
+                .chain(&call.args)
+                .try_for_each(|e| self.expression(e)),
             Expr::List(list) => list.elements.iter().try_for_each(|e| self.expression(e)),
             Expr::Map(map) => map.entries.iter().try_for_each(|entry| self.entry(&entry.expr)),
             Expr::Struct(made) => made.entries.iter().try_for_each(|entry| self.entry(&entry.expr)),

@@ -94,6 +94,8 @@ pub enum Refusal {
         /// Whether its deadline passed.
         timed_out: bool,
     },
+    /// 504: the caller wants a kept answer or none (`only-if-cached`), and none is kept.
+    NotCached,
     /// 504: the route's own deadline passed.
     DeadlineExceeded,
     /// 503: the gateway is stopping.

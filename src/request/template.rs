@@ -5,8 +5,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::{Captures, Facts, ValueError, ValueSource};
 
 /// What may stand bare in a path segment: RFC 3986 section 2.3's unreserved characters.
-const SEGMENT: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// The same for a part of the request's own path. A normal path has no escaped slash and no dot
 /// segment, so what `{*rest}` took goes on as the segments that it was.
 const OWN_PATH: &AsciiSet = &SEGMENT.remove(b'/');

@@ -15,10 +15,8 @@ pub struct JsonPointer(Arc<str>);
 impl JsonPointer {
     /// Accepts `""` and texts that start with `/` and escape `~` as `~0` and `/` as `~1`.
     pub fn parse(text: &str) -> Result<Self, ValueError> {
-        let escapes_hold = text
-            .split('~')
-            .skip(1)
-            .all(|after| after.starts_with('0') || after.starts_with('1'));
+        let escapes_hold =
+            text.split('~').skip(1).all(|after| after.starts_with('0') || after.starts_with('1'));
         if (text.is_empty() || text.starts_with('/')) && escapes_hold {
             Ok(Self(text.into()))
         } else {
@@ -204,8 +202,19 @@ mod tests {
     #[test]
     fn every_source_prints_as_it_is_written() {
         for text in [
-            "path.account", "query.id", "header.x-account", "claim.act.sub", "body./a/b", "client",
-            "subject", "account", "route", "address", "method", "host", "request_id",
+            "path.account",
+            "query.id",
+            "header.x-account",
+            "claim.act.sub",
+            "body./a/b",
+            "client",
+            "subject",
+            "account",
+            "route",
+            "address",
+            "method",
+            "host",
+            "request_id",
         ] {
             assert_eq!(ValueSource::parse(text).unwrap().to_string(), text);
         }

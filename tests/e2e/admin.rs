@@ -140,7 +140,7 @@ async fn without_a_configured_token_nothing_can_be_changed() {
     }
     let quotas = gateway.view(&format!("/quotas/{ACCOUNT}")).await;
     assert_eq!(quotas["quotas"][0]["used"], 1, "{quotas}");
-    assert!(gateway.get(&format!("/kept/{ACCOUNT}"), &token).await.from_cache());
+    assert!(gateway.get(&format!("/kept/{ACCOUNT}"), &token).await.is_hit());
 }
 
 #[tokio::test]

@@ -83,11 +83,11 @@ async fn an_answer_is_shared_with_exactly_those_whom_the_route_names() {
         for (turn, (caller, hit)) in callers.into_iter().enumerate() {
             let before = bank.calls().await;
             let answer = gateway.get(&format!("/{id}/4711"), caller).await;
-            assert_eq!((answer.status.as_u16(), answer.from_cache()), (200, hit), "{id} {turn}");
+            assert_eq!((answer.status.as_u16(), answer.is_hit()), (200, hit), "{id} {turn}");
             assert_eq!(bank.calls().await - before, u64::from(!hit), "{id} {turn}");
         }
         let other = gateway.get(&format!("/{id}/4712"), &a1).await;
-        assert!(!other.from_cache() && other.json()["accountId"] == "4712", "{id}: {other:?}");
+        assert!(!other.is_hit() && other.json()["accountId"] == "4712", "{id}: {other:?}");
     }
 }
 
@@ -117,7 +117,7 @@ async fn the_chosen_query_parameters_and_fields_make_different_answers_and_no_ot
     ];
     for (path, headers, hit) in steps {
         let answer = gateway.get_with(path, &caller, headers).await;
-        assert_eq!((answer.status.as_u16(), answer.from_cache()), (200, hit), "{path} {headers:?}");
+        assert_eq!((answer.status.as_u16(), answer.is_hit()), (200, hit), "{path} {headers:?}");
     }
 }
 
@@ -151,7 +151,7 @@ async fn age_and_cache_status_tell_where_an_answer_comes_from() {
     assert_eq!((renewed.status.as_u16(), &renewed.body), (200, &first.body));
     assert!(bank.calls().await >= 2, "the backend was asked again");
     let young = gateway.get("/short/4711", &caller).await;
-    assert!(young.from_cache() && young.header("age") != "2", "its age starts again: {young:?}");
+    assert!(young.is_hit() && young.header("age") != "2", "its age starts again: {young:?}");
 
     let unkept = gateway.send(Method::POST, "/short/4711", &caller, &[], Vec::new()).await;
     assert!(unkept.header("cache-status").contains("fwd="), "{unkept:?}");
@@ -176,7 +176,7 @@ async fn who_has_the_answer_already_gets_304_and_that_counts_too() {
         let same = gateway.get_with("/counted/4711", &caller, &[("if-none-match", list)]).await;
         assert_eq!((same.status.as_u16(), same.body.len()), (304, 0), "{list}: {same:?}");
         assert_eq!(same.header("etag"), etag);
-        assert!(same.from_cache(), "{same:?}");
+        assert!(same.is_hit(), "{same:?}");
         assert!(same.header("ratelimit").contains(&format!("r={left}")), "{left}: {same:?}");
     }
     let other = gateway.get_with("/counted/4711", &caller, &[("if-none-match", "\"other\"")]).await;
@@ -196,7 +196,7 @@ async fn a_hundred_misses_at_once_are_one_composition() {
 
     let answers = join_all((0..100).map(|_| gateway.get("/all/4711", &caller))).await;
     assert_eq!(bank.calls().await, 5, "each part was asked once");
-    let made = answers.iter().filter(|answer| !answer.from_cache()).count();
+    let made = answers.iter().filter(|answer| !answer.is_hit()).count();
     assert_eq!(made, 1, "all but one were answered by the same composition");
     for answer in &answers {
         assert_eq!((answer.status.as_u16(), &answer.body), (200, &answers[0].body));
@@ -214,7 +214,7 @@ async fn head_is_answered_from_the_kept_get_and_leaves_a_whole_answer_behind() {
     let got = gateway.get("/kept/4711", &caller).await;
     let seen = head("/kept/4711").await;
     assert_eq!((seen.status.as_u16(), seen.body.len()), (200, 0));
-    assert!(seen.from_cache(), "{seen:?}");
+    assert!(seen.is_hit(), "{seen:?}");
     assert_eq!(seen.header("etag"), got.header("etag"));
     assert_eq!(seen.header("content-length"), got.body.len().to_string());
 
@@ -248,15 +248,15 @@ async fn a_change_through_the_gateway_ends_the_accounts_kept_answers() {
     }
     let refused = order("99999999.00").await;
     assert_eq!(refused.status, 422, "{refused:?}");
-    assert!(gateway.get("/kept/4711", &caller).await.from_cache(), "nothing was changed");
+    assert!(gateway.get("/kept/4711", &caller).await.is_hit(), "nothing was changed");
 
     let booked = order("12.34").await;
     assert_eq!(booked.status, 201, "{booked:?}");
     let after = gateway.get("/kept/4711", &caller).await;
-    assert!(!after.from_cache(), "{after:?}");
+    assert!(!after.is_hit(), "{after:?}");
     assert_ne!(after.json()["balance"], before.json()["balance"]);
-    assert!(!gateway.get("/all/4711", &caller).await.from_cache(), "of every route");
-    assert!(gateway.get("/kept/4712", &caller).await.from_cache(), "and of no other account");
+    assert!(!gateway.get("/all/4711", &caller).await.is_hit(), "of every route");
+    assert!(gateway.get("/kept/4712", &caller).await.is_hit(), "and of no other account");
 }
 
 /// A backend whose answers say how they may be kept; the path says which.
@@ -302,7 +302,7 @@ async fn what_the_backend_wants_unkept_is_not_kept() {
     for kind in ["no-store", "private", "no-cache", "no-time", "old", "cookie", "vary", "missing"] {
         for turn in 0..2 {
             let answer = gateway.get(&format!("/4711/{kind}"), "").await;
-            assert!(!answer.from_cache(), "{kind} {turn}: {answer:?}");
+            assert!(!answer.is_hit(), "{kind} {turn}: {answer:?}");
             assert!(!answer.header("cache-status").contains("stored"), "{kind}: {answer:?}");
         }
     }
@@ -310,13 +310,13 @@ async fn what_the_backend_wants_unkept_is_not_kept() {
     for kind in ["plain", "chunked"] {
         let first = gateway.get(&format!("/4711/{kind}"), "").await;
         let again = gateway.get(&format!("/4711/{kind}"), "").await;
-        assert!(again.from_cache() && again.body == first.body, "{kind}: {again:?}");
+        assert!(again.is_hit() && again.body == first.body, "{kind}: {again:?}");
     }
     let languages = [("de", false), ("fr", false), ("de", true), ("fr", true)];
     for (language, hit) in languages {
         let wanted = [("accept-language", language)];
         let answer = gateway.get_with("/4711/language", "", &wanted).await;
-        assert_eq!(answer.from_cache(), hit, "{language}: {answer:?}");
+        assert_eq!(answer.is_hit(), hit, "{language}: {answer:?}");
     }
 }
 
@@ -329,15 +329,19 @@ async fn a_request_may_ask_for_a_new_answer_only_where_the_route_obeys() {
            cache: { fresh: 1h, visible_to: everyone, obey_request: true }\n";
     let gateway = Tollgate::start(&config(&bank, &kept)).await;
     for (path, hit) in [("/4711/plain", true), ("/obeys/4711/plain", false)] {
-        assert!(!gateway.get(path, "").await.from_cache());
-        assert!(gateway.get(path, "").await.from_cache());
+        assert!(!gateway.get(path, "").await.is_hit());
+        assert!(gateway.get(path, "").await.is_hit());
         for wish in ["no-cache", "no-store", "max-age=0"] {
             let answer = gateway.get_with(path, "", &[("cache-control", wish)]).await;
             // An answer of this second is not older than max-age=0 allows.
             let hit = hit || (wish == "max-age=0" && answer.header("age") == "0");
-            assert_eq!((answer.status.as_u16(), answer.from_cache()), (200, hit), "{path} {wish}");
+            assert_eq!((answer.status.as_u16(), answer.is_hit()), (200, hit), "{path} {wish}");
         }
     }
+    let only_kept = [("cache-control", "only-if-cached")];
+    let none = gateway.get_with("/obeys/4712/plain", "", &only_kept).await;
+    assert_eq!((none.status.as_u16(), none.problem().as_str()), (504, "not-cached"));
+    assert_eq!(gateway.get_with("/4712/plain", "", &only_kept).await.status, 200);
 }
 
 #[tokio::test]
@@ -352,7 +356,7 @@ async fn an_answer_larger_than_max_entry_is_given_and_not_kept() {
             let first = gateway.get(&path, "").await;
             assert_eq!((first.status.as_u16(), first.body.len()), (200, size + 13), "{path}");
             let again = gateway.get(&path, "").await;
-            assert_eq!((again.from_cache(), &again.body), (hit, &first.body), "{path}");
+            assert_eq!((again.is_hit(), &again.body), (hit, &first.body), "{path}");
         }
     }
 }
@@ -377,10 +381,10 @@ async fn a_partial_answer_is_kept_only_where_the_route_says_so() {
     }
     bank.fault("savings", "ok").await;
     let whole = gateway.get("/whole/4711", &caller).await;
-    assert!(!whole.from_cache() && whole.header("x-partial").is_empty(), "{whole:?}");
-    assert!(gateway.get("/whole/4711", &caller).await.from_cache());
+    assert!(!whole.is_hit() && whole.header("x-partial").is_empty(), "{whole:?}");
+    assert!(gateway.get("/whole/4711", &caller).await.is_hit());
     let partial = gateway.get("/partial/4711", &caller).await;
-    assert!(partial.from_cache(), "{partial:?}");
+    assert!(partial.is_hit(), "{partial:?}");
     assert_eq!(partial.header("x-partial"), "savings;reason=failed");
     assert_eq!(partial.json()["_missing"][0]["part"], "savings");
 }
@@ -424,7 +428,7 @@ async fn a_stale_answer_stands_in_for_a_failing_backend_where_the_route_allows_i
     assert_eq!((failed.status.as_u16(), failed.problem().as_str()), (502, "backend-failed"));
     bank.fault("all", "ok").await;
     let renewed = gateway.get("/stale/4711", &caller).await;
-    assert!(renewed.status == 200 && !renewed.from_cache(), "{renewed:?}");
+    assert!(renewed.status == 200 && !renewed.is_hit(), "{renewed:?}");
 }
 
 fn tollgate(gateway: &Tollgate, arguments: &[&str], token: Option<&str>) -> Output {
@@ -440,7 +444,7 @@ fn tollgate(gateway: &Tollgate, arguments: &[&str], token: Option<&str>) -> Outp
 async fn kept(gateway: &Tollgate, caller: &str) -> Vec<bool> {
     let mut kept = Vec::new();
     for path in ["/one/4711", "/one/4712", "/two/4711", "/two/4712"] {
-        kept.push(gateway.get(path, caller).await.from_cache());
+        kept.push(gateway.get(path, caller).await.is_hit());
     }
     kept
 }
@@ -494,7 +498,7 @@ async fn nobody_purges_without_the_admin_token() {
     let refused = tollgate(&gateway, &["cache", "purge", "--all"], None);
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("refused (401)"), "{refused:?}");
-    assert!(gateway.get("/one/4711", &caller).await.from_cache());
+    assert!(gateway.get("/one/4711", &caller).await.is_hit());
     let nonsense = gateway.command("/cache/purge", json!({ "everything": true })).await;
     assert!(nonsense.status.is_client_error(), "{nonsense:?}");
 
@@ -520,7 +524,7 @@ async fn kept_answers_survive_kill_9() {
     bank.fault("all", "refuse").await;
     for (path, before) in [("/one/4711", one), ("/all/4711", all)] {
         let after = gateway.get(path, &caller).await;
-        assert!(after.from_cache(), "{path}: {after:?}");
+        assert!(after.is_hit(), "{path}: {after:?}");
         assert_eq!(after.body, before.body);
         assert_eq!(after.header("etag"), before.header("etag"));
     }
@@ -537,7 +541,7 @@ async fn a_purge_survives_kill_9() {
     assert_eq!(gateway.command("/cache/purge", json!({ "account": "4711" })).await.status, 200);
     gateway.crash_and_restart().await;
     let after = gateway.get("/one/4711", &caller).await;
-    assert!(after.status == 200 && !after.from_cache(), "{after:?}");
+    assert!(after.status == 200 && !after.is_hit(), "{after:?}");
 }
 
 #[tokio::test]
@@ -559,12 +563,12 @@ async fn a_kept_answer_is_still_refused_to_whom_the_stages_before_it_refuse() {
     let second = token(&bank, "b", "1").await;
     for path in ["/scoped/4711", "/rated/4711", "/counted/4711", "/bound/4711"] {
         assert_eq!(gateway.get(path, &first).await.status, 200, "{path}");
-        assert!(gateway.get(path, &first).await.from_cache(), "{path}");
+        assert!(gateway.get(path, &first).await.is_hit(), "{path}");
     }
     let calls = bank.calls().await;
     let refused = async |path: &str, token: &str| {
         let answer = gateway.get(path, token).await;
-        assert!(!answer.from_cache(), "{answer:?}");
+        assert!(!answer.is_hit(), "{answer:?}");
         (answer.status.as_u16(), answer.problem())
     };
     let poor = bank.mint(json!({ "claims": { "client_id": "a", "scope": "other" } })).await;
@@ -576,7 +580,7 @@ async fn a_kept_answer_is_still_refused_to_whom_the_stages_before_it_refuse() {
     assert_eq!(refused("/rated/4711", &first).await, (429, "rate-limited".into()));
     assert_eq!(refused("/counted/4711", &first).await, (429, "quota-exceeded".into()));
     for path in ["/rated/4711", "/counted/4711"] {
-        assert!(gateway.get(path, &second).await.from_cache(), "{path}: others still get it");
+        assert!(gateway.get(path, &second).await.is_hit(), "{path}: others still get it");
     }
     assert_eq!(bank.calls().await, calls);
 }
@@ -614,7 +618,7 @@ async fn a_spoilt_cache_on_disk_is_a_miss_and_no_error() {
         gateway.crash_and_restart().await;
         let again = gateway.get("/one/4711", &caller).await;
         assert_eq!((again.status.as_u16(), &again.body), (200, &first.body), "{again:?}");
-        assert!(gateway.get("/one/4711", &caller).await.from_cache(), "it is kept anew");
+        assert!(gateway.get("/one/4711", &caller).await.is_hit(), "it is kept anew");
     }
 }
 
@@ -636,7 +640,7 @@ async fn answers_are_opened_with_an_older_key_and_not_without_it() {
         gateway.rewrite_config(&with_keys(keys));
         gateway.crash_and_restart().await;
         let answer = gateway.get("/one/4711", &caller).await;
-        assert_eq!((answer.status.as_u16(), answer.from_cache()), (200, hit), "{keys:?}");
+        assert_eq!((answer.status.as_u16(), answer.is_hit()), (200, hit), "{keys:?}");
     }
 }
 

@@ -1,19 +1,20 @@
 //! What a user sees: the real programs over real sockets, stage by stage.
+#![allow(clippy::type_complexity, reason = "tables of cases read best where they stand")]
 
-mod cache;
-mod compose;
-mod transform;
-mod upstream;
-mod disk;
-mod kill;
-mod quota;
-mod request;
 mod access;
-mod identity;
-mod route;
-mod reload;
 mod admin;
+mod cache;
 mod command;
+mod compose;
+mod disk;
+mod identity;
+mod kill;
 mod observe;
+mod quota;
+mod reload;
+mod request;
+mod route;
 mod story;
 mod support;
+mod transform;
+mod upstream;

@@ -374,7 +374,7 @@ async fn counts_kept_answers_rates_and_health_survive_a_reload() {
     let gateway = Tollgate::start(&with_state(&bank, "one")).await;
     let token = bank.token("budget-app").await;
     let first = gateway.get("/kept/4711", &token).await;
-    assert_eq!((first.status.as_u16(), first.from_cache()), (200, false));
+    assert_eq!((first.status.as_u16(), first.is_hit()), (200, false));
     for _ in 0..2 {
         assert_eq!(gateway.get("/paced", "").await.status, 200);
     }
@@ -392,7 +392,7 @@ async fn counts_kept_answers_rates_and_health_survive_a_reload() {
 
     for left in [3, 2, 1, 0] {
         let again = gateway.get("/kept/4711", &token).await;
-        assert!(again.from_cache() && again.body == first.body, "{again:?}");
+        assert!(again.is_hit() && again.body == first.body, "{again:?}");
         assert!(again.header("ratelimit").contains(&format!("r={left}")), "{again:?}");
     }
     assert_eq!(gateway.get("/kept/4711", &token).await.problem(), "quota-exceeded");

@@ -46,7 +46,7 @@ async fn five_services_one_answer_then_the_cache_then_the_quota() {
 
     let first = gateway.get("/accounts/4711/summary", &budget).await;
     assert_eq!(first.status, 200, "{first:?}");
-    assert!(!first.from_cache());
+    assert!(!first.is_hit());
     let members: Vec<String> =
         first.json()["accounts"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(members, ["checking", "savings", "cards", "loans", "investments"]);
@@ -55,7 +55,7 @@ async fn five_services_one_answer_then_the_cache_then_the_quota() {
 
     for left in [2, 1, 0] {
         let again = gateway.get("/accounts/4711/summary", &budget).await;
-        assert!(again.from_cache(), "{again:?}");
+        assert!(again.is_hit(), "{again:?}");
         assert_eq!(again.body, first.body);
         assert!(again.header("ratelimit").contains(&format!("\"unattended\";r={left}")));
     }
@@ -67,7 +67,7 @@ async fn five_services_one_answer_then_the_cache_then_the_quota() {
     assert!((86_000..=86_401).contains(&wait), "{wait}");
 
     let present = gateway.get_with("/accounts/4711/summary", &budget, &[PRESENT]).await;
-    assert!(present.status == 200 && present.from_cache(), "a present customer is not counted");
+    assert!(present.status == 200 && present.is_hit(), "a present customer is not counted");
     let other = gateway.get("/accounts/4712/summary", &budget).await;
     assert_eq!(other.status, 200, "another account of the same client is served");
 
@@ -75,7 +75,7 @@ async fn five_services_one_answer_then_the_cache_then_the_quota() {
     let after = gateway.get("/accounts/4711/summary", &budget).await;
     assert_eq!(after.status, 429, "the count survives kill -9");
     let kept = gateway.get_with("/accounts/4711/summary", &budget, &[PRESENT]).await;
-    assert!(kept.from_cache(), "the answer survives kill -9");
+    assert!(kept.is_hit(), "the answer survives kill -9");
     assert_eq!(kept.body, first.body);
     assert_eq!(bank.calls().await, 10);
 }

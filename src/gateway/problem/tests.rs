@@ -76,6 +76,7 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::UpstreamTimeout { cluster },
         Refusal::PartFailed { part: "cards".into(), timed_out: false },
         Refusal::PartFailed { part: "cards".into(), timed_out: true },
+        Refusal::NotCached,
         Refusal::DeadlineExceeded,
         Refusal::Draining,
         Refusal::Internal,

@@ -89,7 +89,11 @@ impl Embedded {
     }
 
     /// Ended keys of a partition, a bounded number of them.
-    async fn ended(&self, partition: u32, ended: UnixMillis) -> Result<Vec<StoredKey>, JournalError> {
+    async fn ended(
+        &self,
+        partition: u32,
+        ended: UnixMillis,
+    ) -> Result<Vec<StoredKey>, JournalError> {
         let after = {
             let forgotten = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
             forgotten.get(partition as usize).copied().unwrap_or_default()

@@ -112,8 +112,7 @@ fn open_without_last_write(
 
 /// fjall panics on some kinds of damage; to an operator that is an error like any other.
 fn open_fjall(path: &Path) -> Result<Store, fjall::Error> {
-    catch_unwind(AssertUnwindSafe(|| Store::open(path)))
-        .unwrap_or(Err(fjall::Error::Unrecoverable))
+    catch_unwind(AssertUnwindSafe(|| Store::open(path))).unwrap_or(Err(fjall::Error::Unrecoverable))
 }
 
 fn whole(

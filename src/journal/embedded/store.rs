@@ -91,10 +91,14 @@ impl Store {
             .range(first..=last)
             .take(limit)
             .map(|entry| {
-                let (key, value) = entry.into_inner().map_err(|error| cannot_read(partition, &error))?;
+                let (key, value) =
+                    entry.into_inner().map_err(|error| cannot_read(partition, &error))?;
                 let offset = key.get(4..).and_then(big_endian).unwrap_or(from);
-                let record = Record::decode(&value)
-                    .map_err(|reason| JournalError::Corrupt { partition, offset, reason })?;
+                let record = Record::decode(&value).map_err(|reason| JournalError::Corrupt {
+                    partition,
+                    offset,
+                    reason,
+                })?;
                 Ok((offset, record))
             })
             .collect()

@@ -39,7 +39,10 @@ async fn all(journal: &Embedded, partition: u32) -> Vec<(Offset, Record)> {
     let mut tail = journal.tail(partition, 0).await.unwrap();
     let mut records = Vec::new();
     // A last record marks the end, so that nothing needs to be waited for.
-    let mark = journal.append(partition, Record::Horizon(Horizon { epoch: end, ended: UnixMillis(end) })).await.unwrap();
+    let mark = journal
+        .append(partition, Record::Horizon(Horizon { epoch: end, ended: UnixMillis(end) }))
+        .await
+        .unwrap();
     while let Some(item) = tail.next().await {
         let (offset, record) = item.unwrap();
         if offset == mark {

@@ -26,7 +26,8 @@ impl Cut {
     pub fn last_write(store: &Path) -> io::Result<Option<Self>> {
         let Some(log) = newest_log(store)? else { return Ok(None) };
         let bytes = fs::read(&log)?;
-        let mut ends = bytes.windows(TRAILER.len()).enumerate().rev().filter(|(_, window)| *window == TRAILER);
+        let mut ends =
+            bytes.windows(TRAILER.len()).enumerate().rev().filter(|(_, window)| *window == TRAILER);
         if ends.next().is_none() {
             return Ok(None);
         }

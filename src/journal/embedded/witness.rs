@@ -24,7 +24,8 @@ impl Witness {
     /// Opens or makes the file.
     pub fn open(directory: &Path) -> io::Result<Self> {
         let path = directory.join("confirmed");
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         Ok(Self(file))
     }
 
@@ -43,7 +44,8 @@ impl Witness {
     /// Notes a commit. A failure is no harm: the note stays behind.
     pub fn note(&self, commit: u64) {
         let mut bytes = [0; 24];
-        let parts = MAGIC.iter().copied().chain(commit.to_be_bytes()).chain((commit ^ SALT).to_be_bytes());
+        let parts =
+            MAGIC.iter().copied().chain(commit.to_be_bytes()).chain((commit ^ SALT).to_be_bytes());
         bytes.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
         if let Err(error) = self.0.write_all_at(&bytes, 0) {
             tracing::debug!(%error, "the note of the last commit could not be written");

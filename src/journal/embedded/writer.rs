@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
+use super::Shared;
 use super::open::open_store;
 use super::store::{Store, StoredKey};
-use super::Shared;
 use crate::journal::{JournalError, Offset, Record, RecordKey, TailSender};
 use crate::observe::{Event, Metrics};
 
@@ -93,15 +93,7 @@ impl Writer {
         next: Vec<Offset>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self {
-            shared,
-            inbox,
-            next,
-            live: Vec::new(),
-            stranded: Vec::new(),
-            broken: None,
-            metrics,
-        }
+        Self { shared, inbox, next, live: Vec::new(), stranded: Vec::new(), broken: None, metrics }
     }
 
     pub fn run(mut self) {

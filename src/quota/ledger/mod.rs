@@ -168,9 +168,7 @@ impl Ledger {
                 })
             })
             .collect();
-        uses.sort_by(|a, b| {
-            (&a.bucket, a.period, a.epoch).cmp(&(&b.bucket, b.period, b.epoch))
-        });
+        uses.sort_by(|a, b| (&a.bucket, a.period, a.epoch).cmp(&(&b.bucket, b.period, b.epoch)));
         uses
     }
 }

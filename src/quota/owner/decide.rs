@@ -103,7 +103,12 @@ pub(super) fn moment(ledger: &Ledger, counted: BucketUse<'_>, now: UnixMillis) -
 }
 
 /// Where a bucket stands by the fold.
-pub(super) fn standing(ledger: &Ledger, bucket: &Bucket, terms: &Terms, now: UnixMillis) -> Standing {
+pub(super) fn standing(
+    ledger: &Ledger,
+    bucket: &Bucket,
+    terms: &Terms,
+    now: UnixMillis,
+) -> Standing {
     let counted = ledger.bucket(bucket);
     let at = moment(ledger, counted, now);
     Standing {

@@ -147,13 +147,16 @@ impl<T> Desk<T> {
     pub fn is_resetting(&self) -> bool {
         self.lanes.values().any(|lane| {
             let flight = lane.flight.as_ref();
-            !lane.next.resets.is_empty() || flight.is_some_and(|flight| !flight.change.resets.is_empty())
+            !lane.next.resets.is_empty()
+                || flight.is_some_and(|flight| !flight.change.resets.is_empty())
         })
     }
 
     /// Whether a record has been on its way for so long.
     pub fn waits_since(&self, sent: Duration) -> bool {
-        self.lanes.values().any(|lane| lane.flight.as_ref().is_some_and(|flight| flight.sent <= sent))
+        self.lanes
+            .values()
+            .any(|lane| lane.flight.as_ref().is_some_and(|flight| flight.sent <= sent))
     }
 
     /// The record on its way that this is, taken off its lane.

@@ -176,12 +176,7 @@ impl<T: Waiter> Owner<T> {
         }
     }
 
-    fn read_claim(
-        &mut self,
-        offset: Offset,
-        claim: &Claim,
-        effects: &mut Vec<Effect<T>>,
-    ) {
+    fn read_claim(&mut self, offset: Offset, claim: &Claim, effects: &mut Vec<Effect<T>>) {
         match self.role {
             Role::Claiming { nonce } if nonce == claim.nonce => {
                 self.role = Role::Settling { epoch: offset };
@@ -324,7 +319,10 @@ impl<T: Waiter> Owner<T> {
 
     fn is_on_its_way(&self, used: &Use) -> bool {
         let mine = matches!(self.role, Role::Owning { epoch } if epoch == used.epoch);
-        let lane = self.desks.get(&used.bucket).and_then(|desk| desk.lanes.get(&(used.period, used.round)));
+        let lane = self
+            .desks
+            .get(&used.bucket)
+            .and_then(|desk| desk.lanes.get(&(used.period, used.round)));
         mine && lane.is_some_and(|lane| lane.flight.is_some())
     }
 

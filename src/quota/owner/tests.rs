@@ -94,7 +94,7 @@ impl Desk {
 
     /// Notes the time for those who are no longer undecided.
     fn note_decided(&self, decided: &mut BTreeMap<u32, UnixMillis>) {
-        let undecided: Vec<u32> = self
+        let undecided: std::collections::BTreeSet<u32> = self
             .owner
             .desks
             .values()
@@ -216,8 +216,7 @@ fn an_owner_counts_what_its_predecessors_wrote() {
     let mut desk = Desk::new();
     desk.write(foreign_claim());
     let period = strict(4).period(desk.now.wall, 0);
-    let mut theirs =
-        Use { bucket: bucket(), period, round: 0, epoch: 0, admitted: 3, refunded: 0 };
+    let mut theirs = Use { bucket: bucket(), period, round: 0, epoch: 0, admitted: 3, refunded: 0 };
     desk.write(Record::Use(theirs.clone()));
     desk.step(Event::Claim { nonce: 1 });
     theirs.admitted = 4;
@@ -490,7 +489,7 @@ fn a_ledger_without_room_takes_no_new_use() {
 enum Step {
     Ask,
     Wait(u64),
-    StepBack(u64),
+    TurnBack(u64),
     Write,
     Refund,
     Claim,
@@ -500,7 +499,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         5 => Just(Step::Ask),
         3 => (1..400u64).prop_map(Step::Wait),
-        1 => (1..600u64).prop_map(Step::StepBack),
+        1 => (1..600u64).prop_map(Step::TurnBack),
         3 => Just(Step::Write),
         1 => Just(Step::Refund),
         1 => Just(Step::Claim),
@@ -516,7 +515,7 @@ fn frames() -> impl Strategy<Value = Frame> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
     /// Whatever is asked, however the clock moves and whoever else claims.
     #[test]
     fn no_window_ever_has_more_than_its_limit(
@@ -536,7 +535,7 @@ proptest! {
                     }
                 }
                 Step::Wait(millis) => desk.now.wall.0 += millis,
-                Step::StepBack(millis) => desk.now.wall.0 -= millis,
+                Step::TurnBack(millis) => desk.now.wall.0 -= millis,
                 Step::Write => desk.write_all(),
                 Step::Refund => if let Some(kept) = kept.pop() {
                     desk.step(Event::Refund(kept.held));

@@ -291,7 +291,7 @@ fn among_ten_thousand_routes_a_request_looks_at_a_handful() {
             2 => format!("/api/v1/things/{index}/{{*rest}}"),
             _ => format!("/exact/{index}"),
         };
-        on(&path).hosts(if index % 3 == 0 { &["bank.example"] } else { &[] })
+        on(&path).hosts(if index.is_multiple_of(3) { &["bank.example"] } else { &[] })
     };
     let table = table((0..10_000).map(many).chain([on("/*")]).collect());
     for index in (0..10_000).step_by(97) {

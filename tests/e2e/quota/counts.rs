@@ -79,10 +79,10 @@ async fn answers_from_the_cache_are_uses_unless_the_rule_says_otherwise() {
         + &route_to("checking", "spared", "backend", cache);
     let world = World::start(rules, &routes).await;
     let first = world.get("/both/4711").await;
-    assert!(first.status == 200 && !first.from_cache(), "{first:?}");
+    assert!(first.status == 200 && !first.is_hit(), "{first:?}");
     for left in [2, 1, 0] {
         let hit = world.get("/both/4711").await;
-        assert!(hit.status == 200 && hit.from_cache(), "{hit:?}");
+        assert!(hit.status == 200 && hit.is_hit(), "{hit:?}");
         assert_eq!(standing(&hit, "every").0, left);
         world.until_used("4711", "backend", 1).await;
     }

@@ -18,9 +18,7 @@ use tokio::task::JoinHandle;
 /// A request as the backend got it.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    pub method: Method,
     pub target: String,
-    pub headers: HeaderMap,
     pub body: Bytes,
 }
 
@@ -78,9 +76,7 @@ async fn serve(listener: TcpListener, answer: Arc<Answer>, seen: Arc<Mutex<Vec<S
 async fn read(request: http::Request<Incoming>) -> Seen {
     let (head, body) = request.into_parts();
     Seen {
-        method: head.method,
         target: head.uri.to_string(),
-        headers: head.headers,
         body: body.collect().await.map(|body| body.to_bytes()).unwrap_or_default(),
     }
 }

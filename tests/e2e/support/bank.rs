@@ -90,13 +90,12 @@ impl Bank {
     /// A token as the identity provider gives it to a client.
     pub async fn token(&self, client: &str) -> String {
         let secret = client.replace("-app", "-secret").replace("client-", "secret-");
-        let form = format!("grant_type=client_credentials&scope=accounts:read");
         let answer = self
             .client
             .post(format!("{}/token", self.issuer()))
             .basic_auth(client, Some(secret))
             .header("content-type", "application/x-www-form-urlencoded")
-            .body(form)
+            .body("grant_type=client_credentials&scope=accounts:read")
             .send()
             .await
             .unwrap();

@@ -37,7 +37,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    pub fn from_cache(&self) -> bool {
+    pub fn is_hit(&self) -> bool {
         self.header("cache-status").contains("; hit")
     }
 
@@ -77,10 +77,8 @@ impl Tollgate {
     pub fn start_unready(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = own_address();
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap();
+        let client =
+            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         write_config(folder.path(), address, config);
         let process = launch(folder.path());
         Self { process, folder, address, client }

@@ -30,7 +30,10 @@ pub fn own_address() -> Ipv4Addr {
 }
 
 /// Waits until something is so; says what it waited for if it never is.
-pub async fn eventually<T, E: Debug>(what: &str, mut probe: impl AsyncFnMut() -> Result<T, E>) -> T {
+pub async fn eventually<T, E: Debug>(
+    what: &str,
+    mut probe: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
     let start = Instant::now();
     loop {
         match probe().await {
