@@ -571,6 +571,14 @@ fn compaction_and_repeated_writes_never_admit_one_too_many() {
 }
 
 #[test]
+fn all_of_it_together_never_admits_one_too_many() {
+    let all = Fleet { crashes: 1, unsure: 1, losses: 1, claims: 2, ..Fleet::strict() };
+    holds(Fleet { refunds: 1, compaction: true, ..all });
+    let crowded = Fleet { limit: 2, asks: 4, claims: 2, ..Fleet::strict() };
+    holds(Fleet { crashes: 1, compaction: true, ..crowded });
+}
+
+#[test]
 fn refunds_are_counted_once() {
     holds(Fleet { refunds: 1, asks: 3, claims: 2, compaction: true, ..Fleet::strict() });
     holds(Fleet { refunds: 1, claims: 2, unsure: 1, ..Fleet::strict() });

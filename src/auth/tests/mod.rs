@@ -2,7 +2,6 @@
 
 mod authenticate;
 mod cached;
-mod cost;
 mod hostile;
 mod idp;
 mod keyring;

@@ -221,7 +221,8 @@ impl<T: Waiter> Owner<T> {
     }
 
     fn owe(&mut self, bucket: Bucket, terms: &Terms, now: Now, effects: &mut Vec<Effect<T>>) {
-        if self.desks.len() >= MOST_DESKS {
+        let full = self.ledger.entries() >= self.bounds.entries;
+        if full || self.desks.len() >= MOST_DESKS {
             return;
         }
         let counted = self.ledger.bucket(&bucket);

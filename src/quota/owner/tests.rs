@@ -199,6 +199,17 @@ fn a_claim_is_acted_on_only_after_what_replaced_earlier_records_is_read() {
 }
 
 #[test]
+fn a_record_of_a_later_epoch_proves_a_newer_claim() {
+    let mut desk = Desk::owning();
+    let client = desk.ask(strict(4));
+    let Some(Record::Use(mine)) = desk.sent.pop_front() else { panic!("a use") };
+    desk.write(Record::Use(Use { epoch: 2, ..mine.clone() }));
+    assert_eq!(desk.owner.role(), Role::Out(Out::Superseded));
+    desk.write(Record::Use(mine));
+    assert_eq!(desk.answer(client), Some(&Answer::Unavailable(Why::Unsure)));
+}
+
+#[test]
 fn a_mark_that_fails_ends_the_claim() {
     let mut desk = Desk::new();
     desk.step(Event::Claim { nonce: 1 });
@@ -482,6 +493,8 @@ fn a_ledger_without_room_takes_no_new_use() {
     desk.owner.bounds.entries = 0;
     let client = desk.ask(strict(4));
     assert_eq!(desk.answer(client), Some(&Answer::Unavailable(Why::Full)));
+    desk.step(Event::Owe(bucket(), strict(4)));
+    assert!(desk.sent.is_empty(), "nor one that was served all the same");
 }
 
 /// What may happen to a rolling or fixed bucket.
