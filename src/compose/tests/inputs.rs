@@ -25,7 +25,7 @@ pub fn inputs(account: &str) -> ComposeInputs {
         headers: HeaderMap::new(),
         captures: Captures(vec![("account".into(), account.into())]),
         caller: None,
-        account: Some(AccountId::parse(account).unwrap()),
+        account: AccountId::parse(account).ok(),
         body: None,
         deadline: None,
     }
