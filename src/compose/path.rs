@@ -227,9 +227,8 @@ mod tests {
 
     #[test]
     fn no_value_climbs_out_of_the_path() {
-        for account in [".", ".."] {
-            let climbing = rendered("/v1/{account}/x", "", account, Value::Null);
-            assert_eq!(climbing, Err(NoPath::DotSegment));
+        for dots in ["a=.", "a=.."] {
+            assert_eq!(path("/v1/{query.a}/x", dots), Err(NoPath::DotSegment));
         }
         assert_eq!(rendered("/v1/{account}", "", "...", Value::Null).unwrap(), "/v1/...");
         assert_eq!(path("/v1?a={query.a}", "a=..").unwrap(), "/v1?a=..");

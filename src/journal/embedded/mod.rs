@@ -1,5 +1,6 @@
 //! The journal of one process alone: fjall underneath, one fsync for all who wait.
 
+mod follower;
 mod open;
 mod store;
 mod torn;
@@ -19,9 +20,10 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
+use self::follower::Follower;
 use self::store::{Store, StoredKey};
 use self::witness::Witness;
-use self::writer::{Command, Follower};
+use self::writer::Command;
 use super::{Journal, JournalError, Offset, Record, Tail};
 use crate::observe::Metrics;
 use crate::request::UnixMillis;
@@ -122,18 +124,19 @@ impl Journal for Embedded {
 
     async fn append(&self, partition: u32, record: Record) -> Result<Offset, JournalError> {
         self.end_of(partition)?;
-        if !store::fits(&record.key()) {
+        let (key, bytes) = (record.key(), record.encode());
+        if !store::fits(&key) {
             return Err(JournalError::NotWritten("its names are too long".to_owned()));
         }
         let (done, answer) = oneshot::channel();
-        self.enqueue(Command::Append(writer::Append { partition, record, done }))?;
+        self.enqueue(Command::Append(writer::Append { partition, record, key, bytes, done }))?;
         answer.await.unwrap_or_else(|_| Err(JournalError::Unsure("the journal stopped".to_owned())))
     }
 
     async fn tail(&self, partition: u32, from: Offset) -> Result<Tail, JournalError> {
         self.end_of(partition)?;
         let (sender, tail) = Tail::channel();
-        writer::catch_up(&self.shared, Follower { partition, next: from, sender });
+        follower::catch_up(&self.shared, Follower { partition, next: from, sender });
         Ok(tail)
     }
 

@@ -152,10 +152,10 @@ impl Group<'_> {
         partition: u32,
         key: &RecordKey,
         offset: Offset,
-        record: &Record,
+        record: &[u8],
         replaces: Option<Offset>,
     ) {
-        self.batch.insert(&self.store.log, log_key(partition, offset), record.encode());
+        self.batch.insert(&self.store.log, log_key(partition, offset), record);
         self.batch.insert(&self.store.keys, place(partition, key.as_bytes()), offset.to_be_bytes());
         if let Some(old) = replaces {
             self.batch.remove(&self.store.log, log_key(partition, old));

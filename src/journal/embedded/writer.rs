@@ -5,24 +5,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use super::Shared;
+use super::follower::{Follower, catch_up};
 use super::open::open_store;
 use super::store::{Store, StoredKey};
-use crate::journal::{JournalError, Offset, Record, RecordKey, TailSender};
+use crate::journal::{JournalError, Offset, Record, RecordKey};
 use crate::observe::{Event, Metrics};
 
 /// Appends in one write at most.
 const GROUP: usize = 4096;
 /// Time between attempts to open the store again after the disk failed.
 const REOPEN: Duration = Duration::from_millis(500);
-/// Records that a tail that is behind reads from disk at once.
-const CHUNK: usize = 1024;
 
 pub(super) enum Command {
     Append(Append),
@@ -35,6 +33,9 @@ pub(super) enum Command {
 pub(super) struct Append {
     pub partition: u32,
     pub record: Record,
+    /// Key and bytes of the record, made by the caller: this thread is the bottleneck.
+    pub key: RecordKey,
+    pub bytes: Vec<u8>,
     pub done: oneshot::Sender<Result<Offset, JournalError>>,
 }
 
@@ -42,13 +43,6 @@ pub(super) struct Forget {
     pub partition: u32,
     pub keys: Vec<StoredKey>,
     pub done: oneshot::Sender<Result<u64, JournalError>>,
-}
-
-pub(super) struct Follower {
-    pub partition: u32,
-    /// First offset that it has not seen.
-    pub next: Offset,
-    pub sender: TailSender,
 }
 
 pub(super) struct Writer {
@@ -77,13 +71,6 @@ struct Work {
     forgets: Vec<Forget>,
     follows: Vec<Follower>,
     stop: bool,
-}
-
-/// An append with its place.
-struct Placed {
-    partition: u32,
-    offset: Offset,
-    key: RecordKey,
 }
 
 impl Writer {
@@ -140,10 +127,10 @@ impl Writer {
             return;
         }
         let started = Instant::now();
-        let (placed, next) = self.place(&appends);
+        let (offsets, next) = self.place(&appends);
         let shared = Arc::clone(&self.shared);
         let written = shared
-            .with_store(|store| commit(store, &appends, &placed, &forgets, (&self.next, &next)))
+            .with_store(|store| commit(store, &appends, &offsets, &forgets, (&self.next, &next)))
             .unwrap_or(Err(JournalError::Closed));
         let (removed, commit) = match written {
             Ok(done) => done,
@@ -160,31 +147,28 @@ impl Writer {
             records: appends.len() as u64,
             seconds: started.elapsed().as_secs_f64(),
         });
-        self.feed(&appends, &placed);
-        for (append, placed) in appends.into_iter().zip(placed) {
+        self.feed(&appends, &offsets);
+        for (append, offset) in appends.into_iter().zip(offsets) {
             // Nobody may be waiting any more.
-            let _ = append.done.send(Ok(placed.offset));
+            let _ = append.done.send(Ok(offset));
         }
         for (forget, removed) in forgets.into_iter().zip(removed) {
             let _ = forget.done.send(Ok(removed));
         }
     }
 
-    /// Gives each append its offset; also says what the next offsets are after that.
-    fn place(&self, appends: &[Append]) -> (Vec<Placed>, Vec<Offset>) {
+    /// An offset for each append, and the next offsets after that.
+    fn place(&self, appends: &[Append]) -> (Vec<Offset>, Vec<Offset>) {
         let mut next = self.next.clone();
-        let placed = appends
-            .iter()
-            .map(|append| {
-                let mut offset = Offset::MAX;
-                if let Some(next) = next.get_mut(append.partition as usize) {
-                    offset = *next;
-                    *next += 1;
-                }
-                Placed { partition: append.partition, offset, key: append.record.key() }
-            })
-            .collect();
-        (placed, next)
+        let mut take = |partition: u32| {
+            let next = next.get_mut(partition as usize)?;
+            *next += 1;
+            Some(*next - 1)
+        };
+        // The partition was checked before.
+        let offsets =
+            appends.iter().map(|append| take(append.partition).unwrap_or(Offset::MAX)).collect();
+        (offsets, next)
     }
 
     fn publish_ends(&self) {
@@ -194,15 +178,15 @@ impl Writer {
     }
 
     /// Hands durable records to the tails. One that can't take them now reads them from disk.
-    fn feed(&mut self, appends: &[Append], placed: &[Placed]) {
+    fn feed(&mut self, appends: &[Append], offsets: &[Offset]) {
         let mut behind = Vec::new();
         self.live.retain_mut(|follower| {
-            for (append, placed) in appends.iter().zip(placed) {
-                if placed.partition != follower.partition || placed.offset < follower.next {
+            for (append, offset) in appends.iter().zip(offsets) {
+                if append.partition != follower.partition || *offset < follower.next {
                     continue;
                 }
-                match follower.sender.try_send(Ok((placed.offset, append.record.clone()))) {
-                    Ok(()) => follower.next = placed.offset + 1,
+                match follower.sender.try_send(Ok((*offset, append.record.clone()))) {
+                    Ok(()) => follower.next = offset + 1,
                     Err(TrySendError::Closed(_)) => return false,
                     Err(TrySendError::Full(_)) => {
                         behind.push(Follower { sender: follower.sender.clone(), ..*follower });
@@ -270,19 +254,21 @@ fn reopen(shared: &Shared, partitions: usize) -> Result<(Store, Vec<Offset>), Jo
 fn commit(
     store: &Store,
     appends: &[Append],
-    placed: &[Placed],
+    offsets: &[Offset],
     forgets: &[Forget],
     next: (&[Offset], &[Offset]),
 ) -> Result<(Vec<u64>, u64), JournalError> {
     let not_written = |error: fjall::Error| JournalError::NotWritten(error.to_string());
     let mut group = store.group();
-    let mut last: HashMap<(u32, &RecordKey), Offset> = HashMap::with_capacity(placed.len());
-    last.extend(placed.iter().map(|placed| ((placed.partition, &placed.key), placed.offset)));
-    for (append, placed) in appends.iter().zip(placed) {
+    let mut last: HashMap<(u32, &RecordKey), Offset> = HashMap::with_capacity(appends.len());
+    let keys = appends.iter().map(|append| (append.partition, &append.key));
+    last.extend(keys.zip(offsets.iter().copied()));
+    for (append, offset) in appends.iter().zip(offsets) {
+        let (partition, key) = (append.partition, &append.key);
         // Of several with one key in this group only the last is kept.
-        if last.get(&(placed.partition, &placed.key)) == Some(&placed.offset) {
-            let old = store.find(placed.partition, &placed.key).map_err(not_written)?;
-            group.put(placed.partition, &placed.key, placed.offset, &append.record, old);
+        if last.get(&(partition, key)) == Some(offset) {
+            let old = store.find(partition, key).map_err(not_written)?;
+            group.put(partition, key, *offset, &append.bytes, old);
         }
     }
     let mut removed = vec![0; forgets.len()];
@@ -329,46 +315,4 @@ impl Work {
             Command::Stop => self.stop = true,
         }
     }
-}
-
-/// Reads from disk what a tail has not seen, on a thread of its own, then hands it to the writer.
-pub(super) fn catch_up(shared: &Arc<Shared>, follower: Follower) {
-    let (shared, sender) = (Arc::clone(shared), follower.sender.clone());
-    let partition = follower.partition;
-    let started = thread::Builder::new()
-        .name("journal-tail".to_owned())
-        .spawn(move || read_and_hand_over(&shared, follower));
-    if let Err(error) = started {
-        let reason = error.to_string();
-        let _ = sender.try_send(Err(JournalError::CannotRead { partition, reason }));
-    }
-}
-
-fn read_and_hand_over(shared: &Shared, mut follower: Follower) {
-    loop {
-        let end = shared.end(follower.partition).map_or(0, |end| end.load(Ordering::Acquire));
-        let read = shared.with_store(|store| store.read(follower.partition, follower.next, CHUNK));
-        match read {
-            // The disk has failed: the writer keeps the tail until it is back.
-            None => break,
-            Some(Err(error)) => {
-                let _ = follower.sender.blocking_send(Err(error));
-                return;
-            }
-            Some(Ok(chunk)) if chunk.is_empty() => {
-                follower.next = follower.next.max(end);
-                break;
-            }
-            Some(Ok(chunk)) => {
-                for (offset, record) in chunk {
-                    follower.next = offset + 1;
-                    if follower.sender.blocking_send(Ok((offset, record))).is_err() {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-    // Fails only if the journal was closed; the tail ends then.
-    let _ = shared.commands.send(Command::Follow(follower));
 }

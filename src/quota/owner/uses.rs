@@ -1,0 +1,148 @@
+//! An owner's dealings with buckets: asks, refunds, resets, and the records that carry them.
+
+use super::decide::{admit, decide, moment, start_round, tell};
+use super::event::{Answer, Ask, Effect, Held, Now, Role, Waiter, Why};
+use super::{MOST_DESKS, Owner};
+use crate::journal::{Bucket, Period, Use};
+use crate::quota::window::Terms;
+
+impl<T: Waiter> Owner<T> {
+    pub(super) fn ask(&mut self, ask: Ask<T>, now: Now, effects: &mut Vec<Effect<T>>) {
+        if matches!(self.role, Role::Out(_)) {
+            effects.push(Effect::Answer(ask.waiter, Answer::Unavailable(Why::NotOwner)));
+            return;
+        }
+        let bucket = ask.bucket.clone();
+        self.desks.entry(bucket.clone()).or_default().queue.push_back(ask);
+        self.advance(&bucket, now, effects);
+    }
+
+    pub(super) fn owe(
+        &mut self,
+        bucket: Bucket,
+        terms: &Terms,
+        now: Now,
+        effects: &mut Vec<Effect<T>>,
+    ) {
+        let full = self.ledger.entries() >= self.bounds.entries;
+        if full || self.desks.len() >= MOST_DESKS {
+            return;
+        }
+        let counted = self.ledger.bucket(&bucket);
+        let desk = self.desks.entry(bucket.clone()).or_default();
+        let at = moment(&self.ledger, counted, now.wall).max(desk.floor());
+        desk.lane(terms.period(at, counted.len()), counted.round()).next.serve();
+        self.advance(&bucket, now, effects);
+    }
+
+    /// Under whichever epoch is this owner's now: sums go over epochs, so it need not be the one
+    /// that admitted.
+    pub(super) fn refund(&mut self, held: Held, now: Now, effects: &mut Vec<Effect<T>>) {
+        let over = held.period.ends <= now.wall.max(self.ledger.horizon());
+        let reset = self.ledger.bucket(&held.bucket).round() > held.round;
+        if over || reset || self.desks.len() >= MOST_DESKS {
+            return;
+        }
+        let desk = self.desks.entry(held.bucket.clone()).or_default();
+        let lane = desk.lane(held.period, held.round);
+        lane.next.refunds = lane.next.refunds.saturating_add(1);
+        self.advance(&held.bucket, now, effects);
+    }
+
+    /// Opens the bucket's next round with an empty record. It lasts as long as all that it
+    /// replaces, so that nothing of that can outlive it, and keeps their latest start, so that no
+    /// period is opened anew.
+    pub(super) fn reset(
+        &mut self,
+        bucket: Bucket,
+        waiter: T,
+        now: Now,
+        effects: &mut Vec<Effect<T>>,
+    ) {
+        if matches!(self.role, Role::Out(_)) {
+            effects.push(Effect::Answer(waiter, Answer::Unavailable(Why::NotOwner)));
+            return;
+        }
+        let counted = self.ledger.bucket(&bucket);
+        if counted.is_empty() {
+            effects.push(Effect::Answer(waiter, Answer::Reset));
+            return;
+        }
+        let round = counted.round().saturating_add(1);
+        let desk = self.desks.entry(bucket.clone()).or_default();
+        let start = counted.floor().max(desk.floor());
+        let period = Period { start, ends: counted.ends().max(desk.ends()) };
+        desk.lane(period, round).next.resets.push(waiter);
+        self.advance(&bucket, now, effects);
+    }
+
+    /// Admits those whose record this is. The newest claim before it is this owner's, or it would
+    /// have left when it read the newer one.
+    pub(super) fn read_use(&mut self, used: &Use, now: Now, effects: &mut Vec<Effect<T>>) {
+        let Some(desk) = self.desks.get_mut(&used.bucket) else { return };
+        let round = self.ledger.bucket(&used.bucket).round();
+        if round == used.round {
+            start_round(&used.bucket, desk, round, effects);
+        }
+        let mine = matches!(self.role, Role::Owning { epoch } if epoch == used.epoch);
+        // Compaction may have removed the very record; one that says at least as much, at a place
+        // where no newer claim was read, confirms it as well.
+        let found = desk.take_flight(used, |flight| {
+            mine && used.admitted >= flight.admitted && used.refunded >= flight.refunded
+        });
+        let Some((lane, flight)) = found else { return };
+        self.outstanding = self.outstanding.saturating_sub(1);
+        let held = lane.held(&used.bucket);
+        admit(&self.ledger, &held, flight.change, now.wall, effects);
+        self.advance(&used.bucket, now, effects);
+    }
+
+    pub(super) fn is_on_its_way(&self, used: &Use) -> bool {
+        let mine = matches!(self.role, Role::Owning { epoch } if epoch == used.epoch);
+        let lane = self
+            .desks
+            .get(&used.bucket)
+            .and_then(|desk| desk.lanes.get(&(used.period, used.round)));
+        mine && lane.is_some_and(|lane| lane.flight.is_some())
+    }
+
+    /// Who waited is told; what was served or given back goes with the next record, at the next
+    /// tick rather than at once, since the journal is in trouble.
+    pub(super) fn use_not_written(&mut self, used: &Use, effects: &mut Vec<Effect<T>>) {
+        if !self.is_on_its_way(used) {
+            return;
+        }
+        let Some(desk) = self.desks.get_mut(&used.bucket) else { return };
+        let Some((lane, flight)) = desk.take_flight(used, |_| true) else { return };
+        self.outstanding = self.outstanding.saturating_sub(1);
+        lane.next.served = lane.next.served.saturating_add(flight.change.served);
+        lane.next.refunds = lane.next.refunds.saturating_add(flight.change.refunds);
+        let waiters = flight.change.seats.into_iter().map(|seat| seat.waiter);
+        tell(waiters.chain(flight.change.resets), Why::NotWritten, effects);
+        let queue = std::mem::take(&mut desk.queue);
+        tell(queue.into_iter().map(|ask| ask.waiter), Why::NotWritten, effects);
+        desk.tidy();
+    }
+
+    /// Decides what can be decided for a bucket and sends what can be sent.
+    pub(super) fn advance(&mut self, bucket: &Bucket, now: Now, effects: &mut Vec<Effect<T>>) {
+        let Some(desk) = self.desks.get_mut(bucket) else { return };
+        if let Role::Owning { epoch } = self.role {
+            decide(&self.ledger, self.bounds, bucket, desk, now, effects);
+            let counted = self.ledger.bucket(bucket);
+            for lane in desk.lanes.values_mut() {
+                if let Some(record) = lane.depart(bucket, epoch, counted, now.steady) {
+                    if self.outstanding == 0 {
+                        self.quiet_since = now.steady;
+                    }
+                    self.outstanding += 1;
+                    effects.push(Effect::Append(record));
+                }
+            }
+        }
+        desk.tidy();
+        if desk.is_empty() {
+            self.desks.remove(bucket);
+        }
+    }
+}
