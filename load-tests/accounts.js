@@ -13,9 +13,6 @@ const identity = __ENV.IDENTITY || 'http://127.0.0.1:7106';
 const limit = Number(__ENV.LIMIT || 4);
 const clients = Number(__ENV.CLIENTS || 5);
 const accounts = Number(__ENV.ACCOUNTS || 200);
-// A run of its own accounts, so that it can be repeated within the quota's window.
-const run = __ENV.RUN || String(Date.now());
-
 export const options = {
   scenarios: {
     race: {
@@ -48,11 +45,13 @@ export function setup() {
     );
     tokens.push(answer.json('access_token'));
   }
-  return { tokens };
+  // Accounts of this run's own, so that it can be repeated within the quota's window. Made once, here:
+  // each virtual user runs the rest of this file for itself.
+  return { tokens, run: __ENV.RUN || String(Date.now()) };
 }
 
 // Every pair of client and account gets exactly 2 x limit requests, in an order that mixes them.
-export default function ({ tokens }) {
+export default function ({ tokens, run }) {
   const pair = exec.scenario.iterationInTest % (clients * accounts);
   const account = `${run}-${Math.floor(pair / clients)}`;
   const answer = http.get(`${gateway}/accounts/${account}/summary`, {

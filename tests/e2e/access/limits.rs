@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::outcome;
 use crate::support::gateway::base_config;
-use crate::support::wire::{Wire, assert_problem, logged, metric};
+use crate::support::wire::{Wire, assert_problem, logged, metric, metric_becomes};
 use crate::support::{Answer, Bank, Tollgate, eventually};
 
 /// Two requests, and then none for half an hour: nothing comes back while a test runs.
@@ -78,7 +78,7 @@ async fn a_rate_says_where_a_caller_stands_and_refuses_when_it_is_used_up() {
     assert_eq!(parameter(refused.header("ratelimit"), "t"), wait);
     assert_eq!(refused.header("ratelimit-policy"), "\"client\";q=2;w=3600");
     assert_eq!(logged(&gateway, &id).await["tollgate"]["problem"], "rate-limited");
-    assert_eq!(metric(&gateway, r#"tollgate_refusals_total{type="rate-limited"}"#).await, 1);
+    metric_becomes(&gateway, r#"tollgate_refusals_total{type="rate-limited"}"#, 1).await;
     // Refused before any token was looked at: nothing is counted for those.
     assert_eq!(outcome(&gateway.get("/client/x", "").await), (401, "unauthenticated".into()));
 }
@@ -227,7 +227,7 @@ async fn so_many_requests_may_be_in_progress_and_those_that_end_make_room() {
         metric(&gateway, r#"tollgate_refusals_total{type="too-many-in-progress"}"#).await,
         1
     );
-    assert_eq!(metric(&gateway, "tollgate_requests_in_progress").await, 2);
+    metric_becomes(&gateway, "tollgate_requests_in_progress", 2).await;
 
     bank.fault("checking", "ok").await;
     for request in [first, second] {

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::{assert_challenged, config};
-use crate::support::wire::{ask, assert_problem, logged, metric};
+use crate::support::wire::{ask, assert_problem, logged, metric_becomes};
 use crate::support::{Bank, Tollgate};
 
 fn now() -> u64 {
@@ -138,7 +138,7 @@ async fn hostile_tokens_are_401_with_a_challenge_and_reach_no_backend() {
         }
     }
     let refusals = r#"tollgate_refusals_total{type="unauthenticated"}"#;
-    assert_eq!(metric(&gateway, refusals).await, count);
+    metric_becomes(&gateway, refusals, count).await;
     let good = gateway.get("/who", &bank.mint(json!({})).await).await;
     assert_eq!((good.status.as_u16(), &good.json()["path"]), (200, &"/echo/budget-app".into()));
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 
 use super::{config, config_with_ports};
-use crate::support::wire::{Wire, assert_problem, logged, metric};
+use crate::support::wire::{Wire, assert_problem, logged, metric_becomes};
 use crate::support::{Bank, Tollgate};
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn a_body_above_the_routes_limit_is_413_announced_or_not() {
         wire.ends().await;
         assert_eq!(logged(&gateway, &id).await["tollgate"]["problem"], "body-too-large");
     }
-    assert_eq!(metric(&gateway, r#"tollgate_refusals_total{type="body-too-large"}"#).await, 5);
+    metric_becomes(&gateway, r#"tollgate_refusals_total{type="body-too-large"}"#, 5).await;
 
     let fits = gateway.send(Method::POST, "/echo/x", "", &[], vec![b'x'; 1024]).await;
     assert_eq!((fits.status.as_u16(), &fits.json()["bodyLength"]), (200, &1024.into()));
@@ -73,7 +73,7 @@ async fn a_body_that_comes_too_slowly_is_408_where_the_port_says_so() {
         let answer = patient.answer().await;
         assert_eq!((answer.status.as_u16(), &answer.json()["body"]), (200, &body.into()));
     }
-    assert_eq!(metric(&gateway, r#"tollgate_refusals_total{type="body-timeout"}"#).await, 2);
+    metric_becomes(&gateway, r#"tollgate_refusals_total{type="body-timeout"}"#, 2).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use super::config_with_ports;
-use crate::support::wire::{Wire, assert_problem, metric};
+use crate::support::wire::{Wire, assert_problem, metric_becomes};
 use crate::support::{Bank, Tollgate, eventually};
 
 const GET: &str = "GET /echo/x HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -96,7 +96,7 @@ async fn a_head_that_is_not_whole_in_time_ends_the_connection() {
     }
     slow.ends().await;
     let late = r#"tollgate_listener_refusals_total{reason="header-timeout"}"#;
-    assert_eq!(metric(&gateway, late).await, 2);
+    metric_becomes(&gateway, late, 2).await;
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn a_port_takes_so_many_connections_and_frees_the_places_of_those_that_end
         third.ends().await;
     }
     let refused = r#"tollgate_listener_refusals_total{reason="connections"}"#;
-    assert_eq!(metric(&gateway, refused).await, 2);
+    metric_becomes(&gateway, refused, 2).await;
     let mut other = Wire::to(&gateway, 8080).await;
     other.send(GET).await;
     assert_eq!(other.answer().await.status, 200, "the other port is not full");
@@ -164,7 +164,7 @@ async fn one_address_does_not_take_the_connections_of_others() {
     second.send(GET).await;
     second.ends().await;
     let refused = r#"tollgate_listener_refusals_total{reason="connections-per-address"}"#;
-    assert_eq!(metric(&gateway, refused).await, 1);
+    metric_becomes(&gateway, refused, 1).await;
 
     let mut neighbour = Wire::from(Ipv4Addr::new(127, 0, 0, 9), &gateway, 8081).await;
     neighbour.send(GET).await;

@@ -170,6 +170,15 @@ pub async fn logged(gateway: &Tollgate, request_id: &str) -> Value {
     .await
 }
 
+/// Waits until a series has a value: a request is counted a moment after its answer.
+pub async fn metric_becomes(gateway: &Tollgate, series: &str, wanted: u64) {
+    super::eventually(series, async || match metric(gateway, series).await {
+        value if value == wanted => Ok(()),
+        value => Err(format!("{value} instead of {wanted}")),
+    })
+    .await;
+}
+
 /// The value of a metric, named with its labels; 0 if it was never counted.
 pub async fn metric(gateway: &Tollgate, series: &str) -> u64 {
     let text = gateway.metrics().await;
