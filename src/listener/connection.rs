@@ -43,11 +43,6 @@ pub fn body_timeout(digest: Option<&Digest>) -> Duration {
     connection.map_or(Duration::ZERO, |connection| connection.listener.limits.body_timeout)
 }
 
-/// SHA-256 of the client certificate that TLS has verified (RFC 8705 section 3.1).
-pub fn client_thumbprint(digest: &Digest) -> Option<[u8; 32]> {
-    Connection::of(digest)?.certificate_thumbprint
-}
-
 /// Whether reading a request's body failed because a deadline passed: Pingora's for one read, or
 /// the port's for the whole body.
 pub fn timed_out(error: &pingora::Error) -> bool {

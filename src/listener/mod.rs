@@ -30,7 +30,7 @@ mod stream;
 mod target;
 mod tls;
 
-pub use connection::{Connection, body_timeout, client_thumbprint, timed_out};
+pub use connection::{Connection, body_timeout, timed_out};
 pub use error::ListenerError;
 pub use port::{EarlyAnswer, ListenerView};
 pub use ports::{Ports, PortsHandle, PreparedPorts, Sockets};
