@@ -16,9 +16,16 @@ pub use record::{
 };
 pub use tail::{Tail, TailSender};
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::request::UnixMillis;
+
+/// Partitions that one process should own.
+pub type Share = Arc<BTreeSet<u32>>;
 
 /// An ordered, durable log in partitions.
 ///
@@ -50,4 +57,14 @@ pub trait Journal: Send + Sync {
     /// Lets go of records whose period ended at or before a time; says how many. A journal that
     /// removes them by an age of its own does nothing here.
     async fn forget(&self, partition: u32, ended: UnixMillis) -> Result<u64, JournalError>;
+
+    /// The partitions that this process should own, as it changes. A proposal, by which the load
+    /// is shared out: who owns a partition is decided by the claims in it alone.
+    fn share(&self) -> watch::Receiver<Share>;
+
+    /// Gives its share up for good, so that it is proposed to others.
+    async fn resign(&self);
+
+    /// What is wrong with the journal as a whole just now, in words for an operator.
+    fn trouble(&self) -> Option<String>;
 }

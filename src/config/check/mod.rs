@@ -107,6 +107,8 @@ impl Check<'_> {
             trusted_proxies,
             admin,
             state: Arc::new(state?),
+            kafka: None,
+            fleet: None,
             cache: Arc::new(cache),
             observe: Arc::new(observe),
             identity: names.providers.into_all(),

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod compose;
+mod fleet;
 mod identity;
 mod limit;
 mod listener;
@@ -21,6 +22,7 @@ pub use cluster::{
     HealthProbe, Retries, RetryCause,
 };
 pub use compose::{Compose, Conflict, ForEach, Need, Part, PartTemplate, PartTemplatePiece};
+pub use fleet::{Fleet, Kafka, KafkaSasl, KafkaTls, Topic};
 pub use identity::{KeySource, Provider};
 pub use limit::{Concurrency, Rate};
 pub use listener::{
@@ -45,6 +47,10 @@ pub struct Config {
     pub admin: Option<Arc<Admin>>,
     /// Where counts and cached answers live.
     pub state: Arc<State>,
+    /// The fleet's journal; `None`: this process counts alone, on its embedded one.
+    pub kafka: Option<Arc<Kafka>>,
+    /// How gateways reach each other; there if and only if there is `kafka`.
+    pub fleet: Option<Arc<Fleet>>,
     /// Bounds and keys of the account cache.
     pub cache: Arc<CacheSettings>,
     /// Logs.

@@ -18,13 +18,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use self::follower::Follower;
 use self::store::{Store, StoredKey};
 use self::witness::Witness;
 use self::writer::Command;
-use super::{Journal, JournalError, Offset, Record, Tail};
+use super::{Journal, JournalError, Offset, Record, Share, Tail};
 use crate::observe::Metrics;
 use crate::request::UnixMillis;
 
@@ -44,6 +44,8 @@ const FORGET_AT_ONCE: usize = 1024;
 pub struct Embedded {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
+    /// All partitions, always: there is nobody to share with.
+    share: watch::Sender<Share>,
     /// Up to where ended records were already looked for, by partition.
     forgotten: Mutex<Vec<UnixMillis>>,
     /// Locks the directory while it is open.
@@ -163,6 +165,17 @@ impl Journal for Embedded {
                 return Ok(total);
             }
         }
+    }
+
+    fn share(&self) -> watch::Receiver<Share> {
+        self.share.subscribe()
+    }
+
+    async fn resign(&self) {}
+
+    fn trouble(&self) -> Option<String> {
+        let failed = self.shared.with_store(|_| ()).is_none();
+        failed.then(|| "the quota journal's disk has failed".to_owned())
     }
 }
 

@@ -9,6 +9,8 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread;
 
+use tokio::sync::watch;
+
 use super::store::Store;
 use super::torn::Cut;
 use super::witness::Witness;
@@ -47,7 +49,8 @@ pub(super) fn open(
         .spawn(move || writer.run())
         .map_err(failed)?;
     let forgotten = Mutex::new(vec![UnixMillis::default(); partitions as usize]);
-    Ok(Embedded { shared, writer: Some(writer), forgotten, _lock: lock })
+    let share = watch::Sender::new(Arc::new((0..partitions).collect()));
+    Ok(Embedded { shared, writer: Some(writer), share, forgotten, _lock: lock })
 }
 
 /// One process for each directory, ever: two would hand out the same offsets.

@@ -14,11 +14,12 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use http::{HeaderMap, Method};
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use super::*;
 use crate::account::{AccountHasher, AccountKey};
 use crate::config::model::{Accuracy, Counts, QuotaRule, Unavailable, Window};
-use crate::journal::{Embedded, Journal, JournalError, Offset, Record, Tail};
+use crate::journal::{Embedded, Journal, JournalError, Offset, Record, Share, Tail};
 use crate::observe::Metrics;
 use crate::request::{
     AccountId, Captures, Clock, Facts, NormalPath, QuotaRefusal, Refusal, RequestHead, RouteId,
@@ -99,6 +100,18 @@ impl Journal for Moody {
 
     async fn forget(&self, partition: u32, ended: UnixMillis) -> Result<u64, JournalError> {
         self.inner.forget(partition, ended).await
+    }
+
+    fn share(&self) -> watch::Receiver<Share> {
+        self.inner.share()
+    }
+
+    async fn resign(&self) {
+        self.inner.resign().await;
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.inner.trouble()
     }
 }
 
