@@ -149,7 +149,7 @@ fn bucket() -> Bucket {
 }
 
 fn owner() -> Owner<Client> {
-    Owner::new("gw".into(), Bounds { silence: SILENCE, entries: 1000 })
+    Owner::new("gw".into(), Bounds { silence: SILENCE, hand_over: SILENCE, entries: 1000 })
 }
 
 fn gateway() -> Gateway {

@@ -1,18 +1,20 @@
 //! The security checks, in the order in which they are made.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use pingora_proxy::Session;
 
-use super::context::Context;
+use super::context::{Arrival, Context};
+use super::forward;
 use super::head;
 use super::shared::Shared;
+use super::snapshot::RoutePlan;
+use crate::account::Passport;
 use crate::config::model::Route;
 use crate::guard::{self, BodyBudget};
-use crate::quota::Charge;
-use crate::request::{Facts, Refusal};
+use crate::quota::{Charge, NotReserved};
+use crate::request::{Caller, Challenge, Facts, Refusal, UnixMillis};
 use crate::{access, account, listener, transform};
 
 /// Lets a request pass, or says why it stops here.
@@ -33,7 +35,11 @@ pub(super) async fn admit(
     lap = context.stages.lap("limit", lap);
     guard_body(session, context).await?;
     lap = context.stages.lap("guard", lap);
-    charge_accounts(shared, session, context, &mut lap).await?;
+    find_accounts(shared, session, context)?;
+    lap = context.stages.lap("account", lap);
+    context.forward = forward::find_owner(shared, context).await?;
+    lap = context.stages.lap("fleet", lap);
+    charge_accounts(shared, session, context).await?;
     context.stages.lap("quota", lap);
     Ok(())
 }
@@ -51,7 +57,10 @@ async fn authenticate(
     context: &mut Context,
 ) -> Result<(), Refusal> {
     let Some(plan) = &context.plan else { return Err(Refusal::NoRoute) };
-    if let Some(authenticator) = &plan.authenticator {
+    if let Some(passport) = &context.passport {
+        // The gateway of arrival has proven who it is; nothing but the route must still agree.
+        context.caller = authorize_passport(plan, passport, shared.clock.now())?;
+    } else if let Some(authenticator) = &plan.authenticator {
         let headers = &session.req_header().headers;
         let now = shared.clock.now();
         context.caller = Some(authenticator.authenticate(headers, &context.head, now).await?);
@@ -64,7 +73,30 @@ fn check_access(session: &Session, context: &Context) -> Result<(), Refusal> {
     access::check(&route(context)?.access, &facts)
 }
 
+/// A caller whom another gateway has authenticated, if this one's route takes such a caller.
+fn authorize_passport(
+    plan: &RoutePlan,
+    passport: &Passport,
+    now: UnixMillis,
+) -> Result<Option<Arc<Caller>>, Refusal> {
+    if plan.authenticator.is_none() {
+        return Ok(None);
+    }
+    let caller = passport.caller.clone().filter(|caller| {
+        let known = plan.route.authenticate.iter().any(|one| one.name == caller.provider);
+        known && caller.expires.is_none_or(|expires| expires > now)
+    });
+    match caller {
+        Some(caller) => Ok(Some(Arc::new(caller))),
+        None => Err(Refusal::Unauthenticated(Challenge::Missing)),
+    }
+}
+
+/// Rates and bounds on requests in progress hold where a request arrives, once.
 fn check_limits(shared: &Shared, session: &Session, context: &mut Context) -> Result<(), Refusal> {
+    if context.arrival == Arrival::Fleet {
+        return Ok(());
+    }
     let limits = &shared.limits;
     let facts = context.facts(&session.req_header().headers);
     let route = route(context)?;
@@ -117,34 +149,50 @@ async fn read_body(session: &mut Session, budget: &mut BodyBudget) -> Result<Byt
     }
 }
 
-/// Finds the accounts and reserves a use of each in every rule: all or none.
+/// Finds the accounts that the request is about.
+fn find_accounts(shared: &Shared, session: &Session, context: &mut Context) -> Result<(), Refusal> {
+    let Some(plan) = context.plan.clone() else { return Err(Refusal::NoRoute) };
+    let Some(source) = &plan.route.account else { return Ok(()) };
+    let headers = &session.req_header().headers;
+    context.accounts = account::accounts(source, &context.facts(headers))?;
+    context.account_keys = context.accounts.iter().map(|id| shared.accounts.key(id)).collect();
+    Ok(())
+}
+
+/// Reserves a use of each account in every rule: all or none. Only the accounts' owner does; where
+/// the partition goes to another gateway just then, that one is asked.
 async fn charge_accounts(
     shared: &Shared,
     session: &Session,
     context: &mut Context,
-    lap: &mut Instant,
 ) -> Result<(), Refusal> {
-    let Some(plan) = context.plan.clone() else { return Err(Refusal::NoRoute) };
-    let Some(source) = &plan.route.account else { return Ok(()) };
-    let headers = &session.req_header().headers;
-    let accounts = account::accounts(source, &context.facts(headers))?;
-    let mut charges = Vec::with_capacity(accounts.len() * plan.route.quotas.len());
-    for id in &accounts {
-        let key = shared.accounts.key(id);
-        let facts = Facts { account: Some(id), ..context.facts(headers) };
-        charges.extend(
-            plan.route.quotas.iter().filter_map(|rule| Charge::for_request(rule, &facts, &key)),
-        );
-        context.account_keys.push(key);
-    }
-    context.account = accounts.into_iter().next();
-    *lap = context.stages.lap("account", *lap);
-    if !charges.is_empty() {
-        let reservation = shared.quotas.reserve(charges).await?;
-        context.limits.extend_from_slice(reservation.states());
-        context.reservation = Some(reservation);
+    let charges = charges(session, context)?;
+    while context.forward.is_none() && !charges.is_empty() {
+        match shared.quotas.reserve(&charges, forward::lack(shared, context)).await {
+            Ok(reservation) => {
+                context.limits.extend_from_slice(reservation.states());
+                context.reservation = Some(reservation);
+                return Ok(());
+            }
+            Err(NotReserved::Refused(refusal)) => return Err(refusal),
+            Err(NotReserved::Elsewhere { .. }) => {
+                context.forward = forward::find_owner(shared, context).await?;
+            }
+        }
     }
     Ok(())
+}
+
+fn charges(session: &Session, context: &Context) -> Result<Vec<Charge>, Refusal> {
+    let route = route(context)?;
+    let headers = &session.req_header().headers;
+    let mut charges = Vec::with_capacity(context.accounts.len() * route.quotas.len());
+    for (id, key) in context.accounts.iter().zip(&context.account_keys) {
+        let facts = Facts { account: Some(id), ..context.facts(headers) };
+        let rules = route.quotas.iter();
+        charges.extend(rules.filter_map(|rule| Charge::for_request(rule, &facts, key)));
+    }
+    Ok(charges)
 }
 
 fn route(context: &Context) -> Result<&Route, Refusal> {

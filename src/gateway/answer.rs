@@ -27,7 +27,7 @@ pub(super) fn prepare_request(
     let facts = context.facts(&session.req_header().headers);
     let websocket = session.is_upgrade_req();
     transform::strip_request(request, websocket);
-    transform::forward(request, &hop(session, context));
+    transform::forward(request, &hop(context));
     if let Some(trace) = &context.trace {
         trace.apply(request);
     }
@@ -66,8 +66,8 @@ pub(super) fn prepare_request(
     Ok(())
 }
 
-fn hop<'a>(session: &Session, context: &'a Context) -> Hop<'a> {
-    let peer = head::peer_address(session);
+fn hop(context: &Context) -> Hop<'_> {
+    let peer = context.peer;
     let trusted = head::is_trusted(&context.snapshot.config.trusted_proxies, &peer);
     Hop { peer, trusted, https: context.head.https, host: &context.head.host }
 }

@@ -63,7 +63,7 @@ fn compose(composer: &Arc<Composer>, session: &Session, context: &mut Context) -
         headers: session.req_header().headers.clone(),
         captures: context.captures.clone(),
         caller: context.caller.clone(),
-        account: context.account.clone(),
+        account: context.accounts.first().cloned(),
         body: context.body.json.clone(),
         deadline: context.time_left().map(|left| tokio::time::Instant::now() + left),
     };

@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -5,8 +6,9 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use serde_json::Value;
 
+use super::forward::Forward;
 use super::snapshot::{RoutePlan, Snapshot, Target};
-use crate::account::AccountKey;
+use crate::account::{AccountKey, Passport};
 use crate::compose::ComposeOutcome;
 use crate::guard::BodyBudget;
 use crate::limit::Permit;
@@ -18,6 +20,15 @@ use crate::request::{
 use crate::transform::TraceContext;
 use crate::upstream::{LiveCluster, Picked, Tried};
 
+/// By which port a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// One that clients use.
+    Client,
+    /// The fleet's own: another gateway passed it on to the owner of its account.
+    Fleet,
+}
+
 /// All that the gateway knows of one request, from its head to its line in the access log.
 ///
 /// Fields fill in the order of the stages. Dropping it settles what is open: permits are given
@@ -28,6 +39,11 @@ pub struct Context {
     pub(super) started_at: UnixMillis,
     /// The configuration in force when the request began; it keeps it to its end.
     pub(super) snapshot: Arc<Snapshot>,
+    pub(super) arrival: Arrival,
+    /// What the gateway that passed it on says of it.
+    pub(super) passport: Option<Passport>,
+    /// The other end of the connection on which the client sent it.
+    pub(super) peer: IpAddr,
     pub(super) head: RequestHead,
     /// `None` until the head was read.
     pub(super) trace: Option<TraceContext>,
@@ -35,11 +51,13 @@ pub struct Context {
     pub(super) plan: Option<Arc<RoutePlan>>,
     pub(super) captures: Captures,
     pub(super) caller: Option<Arc<Caller>>,
-    /// The account, or the first of several.
-    pub(super) account: Option<AccountId>,
-    /// What stands for each account in keys, in the order in which they were named.
+    /// The accounts that the request is about, in the order in which they were named.
+    pub(super) accounts: Vec<AccountId>,
+    /// What stands for each account in keys.
     pub(super) account_keys: Vec<AccountKey>,
     pub(super) body: RequestBody,
+    /// The gateway that owns the account, if that is not this one.
+    pub(super) forward: Option<Forward>,
     pub(super) permits: Vec<Permit>,
     pub(super) reservation: Option<Reservation>,
     pub(super) limits: Vec<LimitState>,
@@ -104,21 +122,30 @@ fn no_route() -> &'static RouteId {
 }
 
 impl Context {
-    pub(super) fn new(snapshot: Arc<Snapshot>, now: UnixMillis, in_progress: InProgress) -> Self {
+    pub(super) fn new(
+        arrival: Arrival,
+        snapshot: Arc<Snapshot>,
+        now: UnixMillis,
+        in_progress: InProgress,
+    ) -> Self {
         Self {
             _in_progress: in_progress,
             started: Instant::now(),
             started_at: now,
             snapshot,
+            arrival,
+            passport: None,
+            peer: IpAddr::from([0, 0, 0, 0]),
             head: RequestHead::default(),
             trace: None,
             interaction_id: String::new(),
             plan: None,
             captures: Captures::default(),
             caller: None,
-            account: None,
+            accounts: Vec::new(),
             account_keys: Vec::new(),
             body: RequestBody::default(),
+            forward: None,
             permits: Vec::new(),
             reservation: None,
             limits: Vec::new(),
@@ -142,7 +169,7 @@ impl Context {
             },
             captures: &self.captures,
             caller: self.caller.as_deref(),
-            account: self.account.as_ref(),
+            account: self.accounts.first(),
             body: self.body.json.as_deref(),
         }
     }
@@ -166,8 +193,11 @@ impl Context {
         self.is_late().then_some(Refusal::UpstreamTimeout { cluster })
     }
 
+    /// The route's deadline counts from where the request arrived first.
     fn route_time_left(&self) -> Option<Duration> {
-        let deadline = self.plan.as_ref()?.route.deadline?;
+        let own = self.plan.as_ref().and_then(|plan| plan.route.deadline);
+        let passed_on = self.passport.as_ref().and_then(|passport| passport.left);
+        let deadline = [own, passed_on].into_iter().flatten().min()?;
         Some(deadline.saturating_sub(self.started.elapsed()))
     }
 
@@ -182,6 +212,9 @@ impl Context {
     }
 
     fn called_cluster(&self) -> Option<&LiveCluster> {
+        if self.forward.is_some() {
+            return None;
+        }
         match &self.plan.as_ref()?.target {
             Target::Cluster(cluster) => Some(cluster),
             Target::Composer(_) | Target::Gateway => None,

@@ -29,6 +29,9 @@ pub struct Readiness {
     pub ready: bool,
     /// What is in the way.
     pub reasons: Vec<String>,
+    /// What is wrong, though it serves.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<String>,
 }
 
 /// What to purge from the vault.
@@ -52,19 +55,24 @@ impl Control {
         Self { shared, snapshot, reloader }
     }
 
-    /// Ready unless stopping, or a provider of some route has no keys yet. A backend that is down
+    /// Ready unless stopping, the ledger can't be asked yet, or a provider of some route has no keys
+    /// yet. A backend that is down
     /// is no reason: another gateway could not reach it either.
     pub fn readiness(&self) -> Readiness {
         let mut reasons = Vec::new();
         if self.shared.is_draining() {
             reasons.push("the gateway is stopping".to_owned());
         }
+        reasons.extend(self.shared.quotas.unready());
         if let Err(providers) = self.shared.keyrings.ready() {
             reasons.extend(
                 providers.iter().map(|name| format!("identity provider '{name}' gave no keys yet")),
             );
         }
-        Readiness { ready: reasons.is_empty(), reasons }
+        // With its journal away the gateway serves on as its rules say. All gateways would fail
+        // together if that made them unready, and the load balancer would have none left.
+        let degraded = self.shared.quotas.trouble().into_iter().collect();
+        Readiness { ready: reasons.is_empty(), reasons, degraded }
     }
 
     /// What changing calls need; `None` if they are refused.

@@ -4,7 +4,7 @@ use pingora::Error;
 use pingora_proxy::Session;
 
 use super::call;
-use super::context::Context;
+use super::context::{Arrival, Context};
 use super::problem;
 use super::shared::Shared;
 use crate::observe::Exchange;
@@ -56,6 +56,7 @@ fn observe(shared: &Shared, session: &Session, context: &Context, status: u16, u
         request_id: &context.head.request_id,
         trace_id: &trace_id,
         address: Some(context.head.address),
+        passed_on: context.arrival == Arrival::Fleet,
         version: version(session.req_header().version),
         method: context.head.method.as_str(),
         host: &context.head.host,
@@ -99,7 +100,7 @@ fn shown_path(context: &Context) -> String {
         _ => None,
     });
     let elsewhere = || {
-        let account = context.account.as_ref()?.as_str();
+        let account = context.accounts.first()?.as_str();
         let named = context.captures.0.iter().any(|(_, value)| value.contains(account));
         named.then_some(account)
     };

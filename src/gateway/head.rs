@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use pingora_proxy::Session;
 use uuid::Uuid;
 
-use super::context::Context;
+use super::context::{Arrival, Context};
+use crate::account::Passport;
 use crate::listener::Connection;
 use crate::request::{Refusal, RequestHead};
 use crate::transform::TraceContext;
@@ -15,36 +16,47 @@ use crate::{guard, route, transform};
 
 /// Normalises and checks the head; drops what outsiders must not send.
 pub(super) fn read(session: &mut Session, context: &mut Context) -> Result<(), Refusal> {
-    let peer = peer_address(session);
     let Some(connection) = session.digest().and_then(Connection::of) else {
         return Err(Refusal::Internal);
     };
     let limits = connection.listener.limits.clone();
-    let certificate_thumbprint = connection.certificate_thumbprint;
-    let https = connection.is_https();
+    let (thumbprint, https) = (connection.certificate_thumbprint, connection.is_https());
     let header = session.req_header();
+    context.peer = peer_address(session);
     // Identifiers come first, so that a refusal of the rest has them too.
     context.head.request_id = transform::request_id(&header.headers, Uuid::now_v7());
     context.head.method = header.method.clone();
-    context.head.address = peer;
+    context.head.address = context.peer;
     context.head.https = https;
+    context.head.certificate_thumbprint = thumbprint;
     context.trace = Some(TraceContext::of(&header.headers, Uuid::new_v4(), Uuid::new_v4()));
     context.interaction_id = transform::interaction_id(&header.headers, Uuid::new_v4());
+    if context.arrival == Arrival::Fleet {
+        show_passport(&header.headers, context)?;
+    }
     guard::check_head(header, header.raw_path(), &limits)?;
-    let address = client_address(&context.snapshot.config.trusted_proxies, peer, &header.headers);
+    let trusted = &context.snapshot.config.trusted_proxies;
+    let address = client_address(trusted, context.peer, &header.headers);
     let host = guard::host_of(&header.headers, &header.uri)?;
     let path =
         route::normalize(raw_path(header.raw_path(), &header.uri)?).map_err(Refusal::BadPath)?;
     let query = header.uri.query().map(str::to_owned);
-    context.head = RequestHead {
-        host,
-        path,
-        query,
-        address,
-        certificate_thumbprint,
-        ..std::mem::take(&mut context.head)
-    };
+    context.head = RequestHead { host, path, query, address, ..std::mem::take(&mut context.head) };
     transform::strip_internal(session.req_header_mut());
+    Ok(())
+}
+
+/// Takes over what the gateway of arrival saw of the client.
+fn show_passport(headers: &HeaderMap, context: &mut Context) -> Result<(), Refusal> {
+    let passport = Passport::read(headers).map_err(|error| {
+        tracing::warn!(%error, "a request on the fleet's port is refused");
+        Refusal::BadRequest("it came to the fleet's port without a passport that can be read")
+    })?;
+    context.peer = passport.peer;
+    context.head.address = passport.peer;
+    context.head.https = passport.https;
+    context.head.certificate_thumbprint = passport.certificate_thumbprint;
+    context.passport = Some(passport);
     Ok(())
 }
 

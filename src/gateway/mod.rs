@@ -11,6 +11,7 @@ mod dialect;
 mod early;
 mod explain;
 mod finish;
+mod forward;
 mod head;
 mod keyfile;
 mod problem;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use super::forward;
 use crate::auth;
 use crate::request::{Challenge, LimitState, QuotaRefusal, Refusal, UnixMillis};
 
@@ -165,6 +166,18 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
                 "The quota '{rule}' must be counted before the request is served. Try again shortly."
             ),
         ),
+        Refusal::NotOwner { .. } => problem(
+            StatusCode::MISDIRECTED_REQUEST,
+            "not-the-owner",
+            "Another gateway has this account",
+            "Gateways answer each other so; it never reaches a client.",
+        ),
+        Refusal::OwnerUnreachable => problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "owner-unreachable",
+            "The account can't be served at the moment",
+            "The gateway that has this account can't be reached. Try again shortly.",
+        ),
         Refusal::NoEndpoint { .. } => problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "backend-unavailable",
@@ -221,6 +234,7 @@ pub fn operator_detail(refusal: &Refusal) -> Option<String> {
         Refusal::NoEndpoint { cluster }
         | Refusal::UpstreamFailed { cluster }
         | Refusal::UpstreamTimeout { cluster } => Some(format!("cluster '{cluster}'")),
+        Refusal::NotOwner { partition } => Some(format!("of partition {partition}")),
         Refusal::PartFailed { part, .. } => Some(format!("part '{part}'")),
         _ => None,
     }
@@ -267,6 +281,9 @@ pub fn headers(refusal: &Refusal) -> Vec<(HeaderName, HeaderValue)> {
     }
     let challenge = auth::challenge_header(refusal, REALM);
     fields.extend(challenge.map(|value| (header::WWW_AUTHENTICATE, value)));
+    if let Refusal::NotOwner { .. } = refusal {
+        fields.push((forward::NOT_OWNER, HeaderValue::from_static("1")));
+    }
     if let Refusal::MethodNotAllowed { allow } = refusal {
         let methods: Vec<&str> = allow.iter().map(http::Method::as_str).collect();
         let value = HeaderValue::from_str(&methods.join(", "));

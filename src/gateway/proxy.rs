@@ -18,10 +18,10 @@ use pingora_cache::key::HashBinary;
 use pingora_cache::{CacheKey, CacheMeta, ForcedFreshness, HitHandler, RespCacheable};
 use pingora_proxy::Session;
 
-use super::context::Context;
+use super::context::{Arrival, Context};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
-use super::{admit, answer, caching, call, finish, respond};
+use super::{admit, answer, caching, call, finish, forward, respond};
 use crate::observe::Event;
 use crate::request::Refusal;
 use crate::vault;
@@ -30,12 +30,14 @@ use crate::vault;
 pub struct Gateway {
     pub(super) shared: Arc<Shared>,
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
+    arrival: Arrival,
 }
 
 impl Gateway {
-    /// A proxy that takes its configuration from `snapshot`, anew for each request.
-    pub fn new(shared: Arc<Shared>, snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
-        Self { shared, snapshot }
+    /// A proxy for the ports of one kind that takes its configuration from `snapshot`, anew for
+    /// each request.
+    pub fn new(shared: Arc<Shared>, snapshot: Arc<ArcSwap<Snapshot>>, arrival: Arrival) -> Self {
+        Self { shared, snapshot, arrival }
     }
 }
 
@@ -51,7 +53,8 @@ impl ProxyHttp for Gateway {
 
     fn new_ctx(&self) -> Context {
         let in_progress = self.shared.metrics.request_started();
-        Context::new(self.snapshot.load_full(), self.shared.clock.now(), in_progress)
+        let (snapshot, now) = (self.snapshot.load_full(), self.shared.clock.now());
+        Context::new(self.arrival, snapshot, now, in_progress)
     }
 
     async fn request_filter(
@@ -67,6 +70,7 @@ impl ProxyHttp for Gateway {
         let admitted =
             AssertUnwindSafe(admit::admit(&self.shared, session, context)).catch_unwind().await;
         let refusal = match admitted {
+            Ok(Ok(())) if context.forward.is_some() => return Ok(false),
             Ok(Ok(())) => return Ok(respond::own_answer(session, context).await),
             Ok(Err(refusal)) => refusal,
             Err(_) => {
@@ -87,7 +91,9 @@ impl ProxyHttp for Gateway {
     ) -> pingora::Result<()> {
         if context.body.json.is_some() {
             // Read and counted already; what goes out may be another text.
-            if let Some(replacement) = &context.body.replacement {
+            if let Some(replacement) = &context.body.replacement
+                && context.forward.is_none()
+            {
                 *body = end_of_stream.then(|| replacement.clone());
             }
             return Ok(());
@@ -104,7 +110,9 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        caching::enable(&self.shared, session, context);
+        if context.forward.is_none() {
+            caching::enable(&self.shared, session, context);
+        }
         Ok(())
     }
 
@@ -175,7 +183,11 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         context: &mut Context,
     ) -> pingora::Result<Box<HttpPeer>> {
-        call::next_peer(session, context).map(Box::new).map_err(|refusal| refused(context, refusal))
+        let peer = match context.forward {
+            Some(_) => forward::next_peer(&self.shared, context).await,
+            None => call::next_peer(session, context),
+        };
+        peer.map(Box::new).map_err(|refusal| refused(context, refusal))
     }
 
     fn fail_to_connect(
@@ -185,7 +197,10 @@ impl ProxyHttp for Gateway {
         context: &mut Context,
         error: Box<Error>,
     ) -> Box<Error> {
-        call::failed(session, context, error)
+        match context.forward {
+            Some(_) => forward::failed(&self.shared, session, context, error, false),
+            None => call::failed(session, context, error),
+        }
     }
 
     async fn upstream_request_filter(
@@ -194,7 +209,10 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        answer::prepare_request(session, request, context)
+        match context.forward {
+            Some(_) => forward::prepare_request(session, request, context),
+            None => answer::prepare_request(session, request, context),
+        }
     }
 
     async fn upstream_response_filter(
@@ -204,6 +222,9 @@ impl ProxyHttp for Gateway {
         context: &mut Context,
     ) -> pingora::Result<()> {
         context.upstream.status = Some(response.status.as_u16());
+        if context.forward.is_some() {
+            return forward::judge_answer(&self.shared, session, response, context);
+        }
         if let Some(refusal) = context.composed.refusal() {
             return Err(refused(context, refusal));
         }
@@ -239,9 +260,11 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        caching::note_source(session, context);
-        caching::describe(session, response, context)?;
-        answer::edit_head(session, response, context)?;
+        if context.forward.is_none() {
+            caching::note_source(session, context);
+            caching::describe(session, response, context)?;
+            answer::edit_head(session, response, context)?;
+        }
         respond::stamp(response, context)
     }
 
@@ -253,7 +276,10 @@ impl ProxyHttp for Gateway {
         context: &mut Context,
         client_reused: bool,
     ) -> Box<Error> {
-        call::broke(session, context, error, client_reused)
+        match context.forward {
+            Some(_) => forward::failed(&self.shared, session, context, error, true),
+            None => call::broke(session, context, error, client_reused),
+        }
     }
 
     async fn fail_to_proxy(

@@ -109,7 +109,7 @@ impl Reloader {
         let next = Snapshot::build(Arc::new(new), &self.shared, Some(&current))
             .map_err(|error| error.to_string())?;
         let ports =
-            self.ports.prepare(&next.config.listeners).map_err(|error| error.to_string())?;
+            self.ports.prepare(&next.config.all_listeners()).map_err(|error| error.to_string())?;
         self.shared.vault.reconfigure(&next.config.cache).map_err(|error| error.to_string())?;
         next.clusters.start(FIRST_ROUND).await;
         ports.commit();

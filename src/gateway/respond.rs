@@ -130,9 +130,11 @@ async fn write(session: &mut Session, context: &Context, answer: Answer) -> ping
 pub(super) fn stamp(head: &mut ResponseHeader, context: &Context) -> pingora::Result<()> {
     head.insert_header(transform::REQUEST_ID, &context.head.request_id)?;
     head.insert_header(transform::INTERACTION_ID, &context.interaction_id)?;
-    if let Some(fields) = problem::limit_headers(&context.limits) {
-        for (name, value) in fields {
-            head.insert_header(name, value)?;
+    // What the account's owner said of its quotas stays beside this gateway's rates.
+    for (name, value) in problem::limit_headers(&context.limits).into_iter().flatten() {
+        match context.forward {
+            Some(_) => head.append_header(name, value).map(drop)?,
+            None => head.insert_header(name, value)?,
         }
     }
     if context.reservation.as_ref().is_some_and(|reservation| reservation.unaccounted()) {

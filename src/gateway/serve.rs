@@ -12,6 +12,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use tokio::runtime::Runtime;
 
+use super::context::Arrival;
 use super::control::Control;
 use super::proxy::Gateway;
 use super::reload::Reloader;
@@ -19,14 +20,14 @@ use super::shared::{Parts, Shared};
 use super::signals::{self, Drain};
 use super::snapshot::{Snapshot, SnapshotError};
 use super::{early, keyfile};
-use crate::account::AccountHasher;
+use crate::account::{AccountHasher, CredentialsError, Fleet};
 use crate::auth::Keyrings;
-use crate::config::model::Config;
-use crate::journal::{Embedded, JournalError};
+use crate::config::model::{Config, Listener};
+use crate::journal::{Embedded, Journal, JournalError};
 use crate::listener::{EarlyAnswer, ListenerError, Ports, PortsHandle, Sockets};
 use crate::net::{NetError, Resolver};
 use crate::observe::{AccessLog, Metrics};
-use crate::quota::{QuotaError, Quotas};
+use crate::quota::{Patience, QuotaError, Quotas};
 use crate::request::{Clock, Refusal, SystemClock};
 use crate::vault::{Vault, VaultError};
 
@@ -56,6 +57,9 @@ pub enum ServeError {
     /// The account cache can't be opened.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// The fleet's certificates can't be used.
+    #[error(transparent)]
+    Fleet(#[from] CredentialsError),
     /// The resolver can't be set up.
     #[error(transparent)]
     Resolver(#[from] NetError),
@@ -108,12 +112,11 @@ async fn open_state(config: &Config, runtime: &Runtime) -> Result<Shared, ServeE
     let directory = &config.state.directory;
     let file = |path: &Path, error| ServeError::File { path: path.to_owned(), error };
     std::fs::create_dir_all(directory).map_err(|error| file(directory, error))?;
-    let journal = directory.join("journal");
-    let journal = Arc::new(Embedded::open(&journal, config.state.partitions, metrics.clone())?);
     let log = &config.observe.access_log;
     let access_log = AccessLog::open(log, metrics.clone())
         .map_err(|error| file(&PathBuf::from(format!("{log:?}")), error))?;
-    let quotas = Quotas::open(journal, clock.clone(), metrics.clone(), "embedded").await?;
+    let fleet = open_fleet(config, runtime)?;
+    let quotas = open_quotas(config, fleet.as_deref(), &clock, &metrics).await?;
     let secret = match &config.state.account_key {
         Some(key) => key.reveal().as_bytes().to_vec(),
         None => {
@@ -126,11 +129,42 @@ async fn open_state(config: &Config, runtime: &Runtime) -> Result<Shared, ServeE
         keyrings: Keyrings::new(runtime.handle().clone(), clock.clone(), metrics.clone()),
         accounts: AccountHasher::new(&secret),
         quotas,
+        fleet,
         vault: Vault::open(directory, &config.cache, clock.clone(), metrics.clone())?,
         resolver: Arc::new(Resolver::from_system()?),
         clock,
         metrics,
     }))
+}
+
+fn open_fleet(config: &Config, runtime: &Runtime) -> Result<Option<Arc<Fleet>>, ServeError> {
+    let Some(settings) = &config.fleet else { return Ok(None) };
+    // A resolver of its own: it belongs to the runtime that serves requests.
+    let fleet = Fleet::open((**settings).clone(), Arc::new(Resolver::from_system()?))?;
+    let fleet = Arc::new(fleet);
+    let refreshed = fleet.clone();
+    runtime.spawn(async move { refreshed.refresh_for_ever().await });
+    Ok(Some(fleet))
+}
+
+async fn open_quotas(
+    config: &Config,
+    fleet: Option<&Fleet>,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<Quotas>, ServeError> {
+    let directory = config.state.directory.join("journal");
+    let mut patience = Patience::default();
+    let journal: Arc<dyn Journal> = match &config.kafka {
+        Some(kafka) => {
+            // Others may have been given its partitions after a whole session.
+            patience.silence = kafka.session_timeout / 2;
+            todo!()
+        }
+        None => Arc::new(Embedded::open(&directory, config.state.partitions, metrics.clone())?),
+    };
+    let name = fleet.map_or("embedded", |fleet| fleet.name());
+    Ok(Quotas::open_with(journal, clock.clone(), metrics.clone(), name, patience).await?)
 }
 
 /// The kept key. A new one is made only where nothing was counted under another: with that, all
@@ -164,9 +198,16 @@ fn bind(
     snapshot: &Arc<ArcSwap<Snapshot>>,
     conf: &Arc<ServerConf>,
 ) -> Result<(Ports<pingora_proxy::HttpProxy<Gateway>>, PortsHandle), ServeError> {
-    let gateway = Gateway::new(shared.clone(), snapshot.clone());
-    let app = Arc::new(pingora_proxy::http_proxy(conf, gateway));
-    let listeners = config.listeners.iter().map(|one| (one.clone(), app.clone())).collect();
+    let app = |arrival| {
+        let gateway = Gateway::new(shared.clone(), snapshot.clone(), arrival);
+        Arc::new(pingora_proxy::http_proxy(conf, gateway))
+    };
+    let clients = app(Arrival::Client);
+    let mut listeners: Vec<(Arc<Listener>, _)> =
+        config.listeners.iter().map(|one| (one.clone(), clients.clone())).collect();
+    if let Some(fleet) = &config.fleet {
+        listeners.push((Arc::new(fleet.listener()), app(Arrival::Fleet)));
+    }
     let answers: Arc<dyn EarlyAnswer> = Arc::new(Pen(shared.clone()));
     Ok(Ports::bind(listeners, Sockets::Open, &shared.metrics, &answers)?)
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::account::AccountHasher;
+use crate::account::{AccountHasher, Fleet};
 use crate::auth::{Keyrings, TokenCache};
 use crate::limit::Limits;
 use crate::net::Resolver;
@@ -29,6 +29,8 @@ pub struct Shared {
     pub accounts: AccountHasher,
     /// The ledger and its journal.
     pub quotas: Arc<Quotas>,
+    /// The other gateways; `None`: there are none.
+    pub fleet: Option<Arc<Fleet>>,
     /// The account cache.
     pub vault: &'static Vault,
     /// Names of backends.
@@ -50,6 +52,8 @@ pub struct Parts {
     pub accounts: AccountHasher,
     /// See [`Shared::quotas`].
     pub quotas: Arc<Quotas>,
+    /// See [`Shared::fleet`].
+    pub fleet: Option<Arc<Fleet>>,
     /// See [`Shared::vault`].
     pub vault: &'static Vault,
     /// See [`Shared::resolver`].
@@ -67,6 +71,7 @@ impl Shared {
             limits: Limits::new(parts.clock.clone()),
             accounts: parts.accounts,
             quotas: parts.quotas,
+            fleet: parts.fleet,
             vault: parts.vault,
             resolver: parts.resolver,
             clock: parts.clock,

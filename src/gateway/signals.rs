@@ -91,6 +91,8 @@ impl ShutdownSignalWatch for Drain {
         tracing::info!("stopping: readiness fails, requests in progress may finish");
         self.shared.start_draining();
         sleep(wait).await;
+        // Before any port closes: what still comes is passed on to the partitions' new owners.
+        self.shared.quotas.hand_over().await;
         self.until_idle(self.snapshot.load().config.observe.drain_timeout).await;
         ShutdownSignal::GracefulTerminate
     }

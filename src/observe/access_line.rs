@@ -85,6 +85,8 @@ struct Own<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<&'a str>,
     source: &'static str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    passed_on: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,6 +150,7 @@ impl<'a> Own<'a> {
             client: exchange.client,
             account: exchange.account,
             source: exchange.source.word(),
+            passed_on: exchange.passed_on,
             problem: exchange.problem,
             detail: exchange.detail,
             endpoint: exchange.endpoint,

@@ -85,6 +85,16 @@ pub enum Event<'a> {
         /// What was done.
         operation: VaultOperation,
     },
+    /// Something came of passing a request to the gateway that owns its account.
+    Forwarded {
+        /// What.
+        outcome: ForwardOutcome,
+    },
+    /// An owner answered a request that was passed to it.
+    ForwardAnswered {
+        /// Time from its passing on to the head of its answer.
+        seconds: f64,
+    },
     /// A reload was tried.
     Reload {
         /// Whether the new configuration is in use.
@@ -112,6 +122,21 @@ pub enum QuotaOutcome {
     Refunded,
     /// The ledger could not be asked.
     Unavailable,
+}
+
+/// What came of passing a request on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ForwardOutcome {
+    /// The owner answered it.
+    Answered,
+    /// The owner could not be reached, or broke off.
+    Failed,
+    /// Another gateway was the owner by then.
+    Moved,
+    /// This gateway took the partition over.
+    TakenOver,
+    /// Nobody became the owner in time: the rules' `unavailable` decided.
+    WithoutOwner,
 }
 
 /// What was done with the vault.

@@ -13,6 +13,8 @@ pub enum Source {
     Cache,
     /// The account cache, after its time, because the backend failed.
     StaleCache,
+    /// The gateway that owns the account, to which the request was passed.
+    Owner,
     /// The gateway itself: a refusal, a redirect, a fixed answer.
     #[default]
     Gateway,
@@ -26,6 +28,7 @@ impl Source {
             Self::Composed => "backends",
             Self::Cache => "cache",
             Self::StaleCache => "stale-cache",
+            Self::Owner => "owner",
             Self::Gateway => "gateway",
         }
     }
@@ -50,6 +53,8 @@ pub struct Exchange<'a> {
     pub trace_id: &'a str,
     /// Who asked from where.
     pub address: Option<IpAddr>,
+    /// Whether another gateway passed it on to this one.
+    pub passed_on: bool,
     /// HTTP version: `1.1`, `2`.
     pub version: &'a str,
     /// Method.

@@ -9,7 +9,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::names::Name;
-use super::{Event, Exchange, QuotaOutcome, VaultOperation};
+use super::{Event, Exchange, ForwardOutcome, QuotaOutcome, VaultOperation};
 use crate::request::RouteId;
 
 /// Labels: names from the configuration and fixed words only, so that no caller can make series.
@@ -24,6 +24,8 @@ struct RequestLabels {
     method: &'static str,
     status: u16,
     source: &'static str,
+    /// `client`, or `fleet` if another gateway passed it on: that one has counted it too.
+    arrival: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -72,6 +74,8 @@ pub struct Metrics {
     quota: Counters,
     journal_records: Counter,
     journal_commit_seconds: Histogram,
+    forwarded: Counters,
+    forward_seconds: Histogram,
     vault: Counters,
     reloads: Counters,
     last_reload_ok: Gauge,
@@ -120,6 +124,8 @@ impl Default for Metrics {
             quota: count(r, Name::Quota),
             journal_records: count(r, Name::JournalRecords),
             journal_commit_seconds: time(r, Name::JournalCommitSeconds, stage_histogram()),
+            forwarded: count(r, Name::Forwarded),
+            forward_seconds: time(r, Name::ForwardSeconds, request_histogram()),
             vault: count(r, Name::Vault),
             reloads: count(r, Name::Reloads),
             last_reload_ok: in_use(count(r, Name::LastReloadOk)),
@@ -209,6 +215,11 @@ impl Metrics {
                 self.journal_records.inc_by(records);
                 self.journal_commit_seconds.observe(seconds);
             }
+            Event::Forwarded { outcome } => self.forwarded(outcome),
+            Event::ForwardAnswered { seconds } => {
+                self.forwarded(ForwardOutcome::Answered);
+                self.forward_seconds.observe(seconds);
+            }
             Event::Vault { operation } => {
                 let labels = vec![("operation", vault_word(operation).to_owned())];
                 self.vault.get_or_create(&labels).inc();
@@ -228,6 +239,11 @@ impl Metrics {
                 self.panics.inc();
             }
         }
+    }
+
+    fn forwarded(&self, outcome: ForwardOutcome) {
+        let labels = vec![("outcome", forward_word(outcome).to_owned())];
+        self.forwarded.get_or_create(&labels).inc();
     }
 
     /// A request began; it is in progress until the guard is dropped, however it ends.
@@ -250,6 +266,7 @@ impl Metrics {
             method: method_word(exchange.method),
             status: exchange.status,
             source,
+            arrival: if exchange.passed_on { "fleet" } else { "client" },
         };
         self.requests.get_or_create(&labels).inc();
         self.request_seconds
@@ -308,6 +325,16 @@ fn quota_word(outcome: QuotaOutcome) -> &'static str {
     }
 }
 
+fn forward_word(outcome: ForwardOutcome) -> &'static str {
+    match outcome {
+        ForwardOutcome::Answered => "answered",
+        ForwardOutcome::Failed => "failed",
+        ForwardOutcome::Moved => "moved",
+        ForwardOutcome::TakenOver => "taken_over",
+        ForwardOutcome::WithoutOwner => "without_owner",
+    }
+}
+
 fn vault_word(operation: VaultOperation) -> &'static str {
     match operation {
         VaultOperation::MemoryHit => "memory_hit",
@@ -353,7 +380,7 @@ mod tests {
         metrics.request_finished(&exchange("GET"));
         let text = metrics.exposition();
         for line in [
-            r#"tollgate_requests_total{route="summary",method="GET",status="429",source="gateway"} 1"#,
+            r#"tollgate_requests_total{route="summary",method="GET",status="429",source="gateway",arrival="client"} 1"#,
             r#"tollgate_refusals_total{type="quota-exceeded"} 1"#,
             "tollgate_requests_in_progress 0",
         ] {

@@ -37,6 +37,10 @@ pub enum Name {
     JournalRecords,
     /// Time of a durable write, shared by all records in it.
     JournalCommitSeconds,
+    /// What came of passing requests to the gateways that own their accounts.
+    Forwarded,
+    /// Time until an owner answered.
+    ForwardSeconds,
     /// What was done with the vault.
     Vault,
     /// Reloads tried.
@@ -73,6 +77,8 @@ impl Name {
             Self::Quota => "tollgate_quota_reservations",
             Self::JournalRecords => "tollgate_journal_records",
             Self::JournalCommitSeconds => "tollgate_journal_commit_duration",
+            Self::Forwarded => "tollgate_forwarded",
+            Self::ForwardSeconds => "tollgate_forward_duration",
             Self::Vault => "tollgate_cache_operations",
             Self::Reloads => "tollgate_reloads",
             Self::LastReloadOk => "tollgate_last_reload_ok",
@@ -103,6 +109,8 @@ impl Name {
             Self::Quota => "Reservations in the ledger, by rule and outcome",
             Self::JournalRecords => "Records made durable in the journal",
             Self::JournalCommitSeconds => "Time of one durable write of the journal",
+            Self::Forwarded => "What came of passing requests to the owners of their accounts",
+            Self::ForwardSeconds => "Time until an account's owner answered",
             Self::Vault => "Operations of the account cache",
             Self::Reloads => "Reloads of the configuration tried",
             Self::LastReloadOk => "Whether the last reload took effect (1) or was refused (0)",

@@ -6,6 +6,7 @@
 //! journal's tail. Ledger and owner are pure and know neither journal nor clock.
 
 mod charge;
+mod claims;
 mod ledger;
 mod local;
 mod owner;
@@ -14,6 +15,7 @@ mod reserve;
 mod seat;
 mod service;
 mod view;
+mod whereabouts;
 mod window;
 
 #[cfg(test)]
@@ -22,9 +24,10 @@ mod tests;
 pub use charge::Charge;
 pub use ledger::{BucketUse, Ledger};
 pub use owner::{
-    Answer, Ask, Bounds, Effect, Event, Held, Now, Out, Owner, Role, Standing, Waiter, Wants, Why,
+    Answer, Ask, Bounds, Effect, Event, Held, Now, Out, Owner, Place, Role, Standing, Waiter,
+    Wants, Why,
 };
-pub use reserve::Reservation;
+pub use reserve::{Lack, NotReserved, Reservation};
 pub use service::{Patience, QuotaError, Quotas};
 pub use view::{BucketView, PartitionView};
 pub use window::{EXACT_LIMIT, EXACT_PERIODS, Frame, SUB_WINDOWS, Terms};

@@ -1,5 +1,6 @@
 //! One partition at work: the owner's state machine, fed by the journal's tail and by requests.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,15 +9,16 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::charge::Charge;
+use super::claims::Claims;
 use super::local::Local;
-use super::owner::{Ask, Bounds, Effect, Event, Now, Out, Owner, Role};
+use super::owner::{Ask, Bounds, Effect, Event, Now, Out, Owner, Place, Role};
 use super::seat::{Pending, Seat, seat};
-use crate::journal::{Bucket, Journal, JournalError, Record, Tail};
+use crate::journal::{Bucket, Journal, JournalError, Offset, Record, Share, Tail};
 use crate::request::{Clock, UnixMillis};
 
 /// Time between looks at silence, at what waits to be sent and at a claim that failed.
-const TICK: Duration = Duration::from_millis(250);
-/// Longest wait between claims, and between attempts to read.
+pub(super) const TICK: Duration = Duration::from_millis(250);
+/// Longest wait between attempts to read.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
 /// Records taken in under one lock.
 const READ_AT_ONCE: usize = 256;
@@ -32,6 +34,14 @@ pub(super) struct Partition {
     /// Requests come on other runtimes, which may end first.
     runtime: Handle,
     role: watch::Sender<Role>,
+    place: watch::Sender<Place>,
+    share: watch::Receiver<Share>,
+    /// Offset up to which the partition must be read before what it says counts: where it ended
+    /// when reading began. `None`: not known yet, or reached.
+    replay_to: Mutex<Option<Offset>>,
+    replayed: AtomicBool,
+    /// A take-over is under way.
+    taking: AtomicBool,
     error: Mutex<Option<JournalError>>,
 }
 
@@ -52,6 +62,11 @@ impl Partition {
             started: Instant::now(),
             runtime: Handle::current(),
             role: watch::Sender::new(Role::Out(Out::Idle)),
+            place: watch::Sender::new(Place::Nowhere),
+            share: journal.share(),
+            replay_to: Mutex::default(),
+            replayed: AtomicBool::new(false),
+            taking: AtomicBool::new(false),
             error: Mutex::default(),
         })
     }
@@ -69,6 +84,32 @@ impl Partition {
     /// What the gateway is to the partition, as it changes.
     pub fn role(&self) -> watch::Receiver<Role> {
         self.role.subscribe()
+    }
+
+    /// What the gateway is to the partition now.
+    pub fn role_now(&self) -> Role {
+        *self.role.borrow()
+    }
+
+    /// Where its uses are counted, as it changes. Nowhere until all that was there when reading
+    /// began has been read: claims before that may be of gateways that are long gone.
+    pub fn place(&self) -> watch::Receiver<Place> {
+        self.place.subscribe()
+    }
+
+    /// Where its uses are counted now.
+    pub fn place_now(&self) -> Place {
+        self.place.borrow().clone()
+    }
+
+    /// Whether all that was there when reading began has been read.
+    pub fn is_replayed(&self) -> bool {
+        self.replayed.load(Ordering::Acquire)
+    }
+
+    /// Whether this gateway should own it, as the journal shares partitions out.
+    pub fn is_shared_out(&self) -> bool {
+        self.share.borrow().contains(&self.number)
     }
 
     /// What last went wrong.
@@ -114,6 +155,7 @@ impl Partition {
             let effects = events.into_iter().flat_map(|event| owner.step(event, now)).collect();
             self.role
                 .send_if_modified(|role| std::mem::replace(role, owner.role()) != owner.role());
+            self.note_place(&owner);
             effects
         };
         for effect in effects {
@@ -122,6 +164,49 @@ impl Partition {
                 Effect::Answer(seat, answer) => seat.deliver(self, answer),
             }
         }
+    }
+
+    fn note_place(&self, owner: &Owner<Seat>) {
+        if !self.is_replayed() {
+            let end = *self.replay_to.lock().unwrap_or_else(PoisonError::into_inner);
+            if end.is_none_or(|end| owner.ledger().next() < end) {
+                return;
+            }
+            self.replayed.store(true, Ordering::Release);
+        }
+        let place = owner.place();
+        self.place.send_if_modified(|known| {
+            let is_news = *known != place;
+            *known = place;
+            is_news
+        });
+    }
+
+    /// Takes the partition from an owner that can't be reached, unless somebody else has by then.
+    /// It harms nobody if the owner is alive after all: the log decides.
+    pub fn take_over(self: &Arc<Self>, epoch: Offset, after: Duration) {
+        if self.taking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let this = Arc::clone(self);
+        self.runtime.spawn(async move {
+            tokio::time::sleep(after).await;
+            let same = matches!(this.place_now(), Place::There { epoch: now, .. } if now == epoch);
+            if same {
+                tracing::warn!(
+                    partition = this.number,
+                    epoch,
+                    "its owner can't be reached: taking it"
+                );
+                this.claim();
+            }
+            this.taking.store(false, Ordering::Release);
+        });
+    }
+
+    /// Claims the partition.
+    pub fn claim(self: &Arc<Self>) {
+        self.step([Event::Claim { nonce: uuid::Uuid::new_v4().as_u128() }]);
     }
 
     /// A confirmed append needs no notice: the owner waits to read the record back.
@@ -140,8 +225,7 @@ impl Partition {
     pub async fn follow(self: Arc<Self>) {
         let mut wait = TICK;
         loop {
-            let from = self.owner().ledger().next();
-            let error = match self.journal.tail(self.number, from).await {
+            let error = match self.open_tail().await {
                 Ok(tail) => self.read(tail).await,
                 Err(error) => error,
             };
@@ -158,13 +242,44 @@ impl Partition {
         }
     }
 
+    async fn open_tail(&self) -> Result<Tail, JournalError> {
+        let end = self.journal.end(self.number).await?;
+        let mut from = self.owner().ledger().next();
+        if end < from {
+            self.forget_all(from, end);
+            from = 0;
+        }
+        *self.replay_to.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+        self.journal.tail(self.number, from).await
+    }
+
+    /// The journal ends before what was read of it: it was made anew, and its counts are gone.
+    /// What this gateway remembers of the old one means nothing in the new one.
+    fn forget_all(&self, read: Offset, end: Offset) {
+        tracing::error!(
+            partition = self.number,
+            read,
+            end,
+            "the journal is shorter than what was read of it: it was made anew, all counts of this \
+             partition begin at zero"
+        );
+        let mut owner = self.owner();
+        *owner = owner.anew();
+        self.replayed.store(false, Ordering::Release);
+        self.place.send_replace(Place::Nowhere);
+    }
+
     async fn read(self: &Arc<Self>, mut tail: Tail) -> JournalError {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut claims = Claims::default();
+        let mut share = self.share.clone();
         let mut batch = Vec::with_capacity(READ_AT_ONCE);
         loop {
             tokio::select! {
+                Ok(()) = share.changed() => {
+                    claims.shared_out(self);
+                }
                 count = tail.next_many(&mut batch, READ_AT_ONCE) => {
                     if count == 0 {
                         return JournalError::Closed;
@@ -224,36 +339,5 @@ impl Partition {
                 }
             }
         });
-    }
-}
-
-/// When to claim.
-#[derive(Default)]
-struct Claims {
-    failed: u32,
-    not_before: Option<Instant>,
-}
-
-impl Claims {
-    /// Claims the partition if nobody else has, after a wait that grows with each failure.
-    fn renew(&mut self, partition: &Arc<Partition>) {
-        let role = partition.owner().role();
-        match role {
-            Role::Owning { .. } => {
-                *self = Self::default();
-                return;
-            }
-            Role::Claiming { .. } | Role::Settling { .. } | Role::Out(Out::Superseded) => return,
-            Role::Out(
-                Out::Idle | Out::ClaimFailed | Out::WriteFailed | Out::Silent | Out::Halted,
-            ) => {}
-        }
-        if self.not_before.is_some_and(|time| Instant::now() < time) {
-            return;
-        }
-        let wait = TICK.saturating_mul(1 << self.failed.min(4)).min(LONGEST_WAIT);
-        self.not_before = Some(Instant::now() + wait);
-        self.failed += 1;
-        partition.step([Event::Claim { nonce: uuid::Uuid::new_v4().as_u128() }]);
     }
 }

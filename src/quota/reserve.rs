@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::time::Instant;
 
 use super::charge::Charge;
-use super::owner::{Answer, Event, Held, Standing, Why};
+use super::owner::{Answer, Event, Held, Place, Standing, Why};
 use super::partition::Partition;
 use super::seat::Pending;
 use super::service::Quotas;
@@ -32,14 +32,41 @@ struct Hold {
     rule: Arc<QuotaRule>,
     partition: Arc<Partition>,
     held: Held,
-    place: Place,
+    book: Book,
 }
 
-/// Who counts a use.
+/// Where a use was written down.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Book {
     Journal,
     Local,
+}
+
+/// What to do about a use that this gateway can't count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// Nobody else could count it either: the rule's `unavailable` decides.
+    Decide,
+    /// If another gateway has the partition now, say so: it can count it.
+    Report,
+}
+
+/// Why nothing was reserved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotReserved {
+    /// The request stops here.
+    Refused(Refusal),
+    /// This gateway is not the owner of this partition, or no longer.
+    Elsewhere {
+        /// The partition.
+        partition: u32,
+    },
+}
+
+impl From<Refusal> for NotReserved {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 impl Quotas {
@@ -53,11 +80,17 @@ impl Quotas {
     ///
     /// # Errors
     /// [`Refusal::QuotaExceeded`], or [`Refusal::QuotaUnavailable`] where a rule says
-    /// `unavailable: deny`.
-    pub async fn reserve(&self, charges: Vec<Charge>) -> Result<Reservation, Refusal> {
+    /// `unavailable: deny`; with [`Lack::Report`] also [`NotReserved::Elsewhere`]. A use whose
+    /// record was on its way when another gateway took the partition may then count twice: one
+    /// too few is admitted, never one too many.
+    pub async fn reserve(
+        &self,
+        charges: &[Charge],
+        lack: Lack,
+    ) -> Result<Reservation, NotReserved> {
         let mut reservation = Reservation::empty(Arc::clone(&self.metrics));
         let mut groups: BTreeMap<u32, (&Arc<Partition>, Vec<&Charge>)> = BTreeMap::new();
-        for charge in &charges {
+        for charge in charges {
             let Some(partition) = self.partition_of(&charge.account()) else { continue };
             let (_, group) = groups.entry(partition.number).or_insert((partition, Vec::new()));
             group.push(charge);
@@ -72,7 +105,7 @@ impl Quotas {
         for (partition, group) in groups.into_values() {
             let mut refusal = None;
             for (charge, pending) in group.iter().zip(partition.ask(&group)) {
-                let outcome = reservation.take(partition, charge, pending, deadline).await;
+                let outcome = reservation.take(partition, charge, pending, deadline, lack).await;
                 refusal = refusal.or(outcome.err());
             }
             if let Some(refusal) = refusal {
@@ -120,15 +153,21 @@ impl Reservation {
         charge: &Charge,
         mut pending: Pending,
         deadline: Instant,
-    ) -> Result<(), Refusal> {
-        let outcome = match pending.answer(deadline).await {
+        lack: Lack,
+    ) -> Result<(), NotReserved> {
+        let answer = pending.answer(deadline).await;
+        let elsewhere = matches!(partition.place_now(), Place::There { .. });
+        let outcome = match answer {
             Some(Answer::Admitted(held, standing)) => {
-                self.hold(partition, charge, held, Place::Journal, standing);
+                self.hold(partition, charge, held, Book::Journal, standing);
                 QuotaOutcome::Admitted
             }
             Some(Answer::Exceeded(standing)) => {
                 count(&self.metrics, charge.rule(), QuotaOutcome::Exceeded);
-                return Err(exceeded(partition, charge, standing));
+                return Err(exceeded(partition, charge, standing).into());
+            }
+            Some(Answer::Unavailable(_)) if elsewhere && lack == Lack::Report => {
+                return Err(NotReserved::Elsewhere { partition: partition.number });
             }
             Some(Answer::Unavailable(why)) => {
                 self.do_without(partition, charge, Missing::Answered(why))?
@@ -170,7 +209,7 @@ impl Reservation {
                     count(&self.metrics, rule, QuotaOutcome::Exceeded);
                     exceeded(partition, charge, standing)
                 })?;
-                self.hold(partition, charge, held, Place::Local, standing);
+                self.hold(partition, charge, held, Book::Local, standing);
                 self.unaccounted = true;
                 Ok(QuotaOutcome::Unavailable)
             }
@@ -182,12 +221,12 @@ impl Reservation {
         partition: &Arc<Partition>,
         charge: &Charge,
         held: Held,
-        place: Place,
+        book: Book,
         standing: Standing,
     ) {
         let (rule, partition) = (Arc::clone(charge.rule()), Arc::clone(partition));
         self.states.push(limit_state(&rule, standing, partition.wall()));
-        self.holds.push(Hold { rule, partition, held, place });
+        self.holds.push(Hold { rule, partition, held, book });
     }
 
     /// Where the caller stands after this use, for each charge in turn.
@@ -231,9 +270,9 @@ impl Reservation {
                 continue;
             }
             count(&self.metrics, &hold.rule, QuotaOutcome::Refunded);
-            match hold.place {
-                Place::Journal => hold.partition.step([Event::Refund(hold.held)]),
-                Place::Local => {
+            match hold.book {
+                Book::Journal => hold.partition.step([Event::Refund(hold.held)]),
+                Book::Local => {
                     let local = &hold.partition.local;
                     local.lock().unwrap_or_else(PoisonError::into_inner).refund(&hold.held);
                 }

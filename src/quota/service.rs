@@ -2,10 +2,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
 use super::charge::Charge;
-use super::owner::{Answer, Bounds, Event, Out, Role};
+use super::owner::{Answer, Bounds, Event, Out, Place, Role};
 use super::partition::Partition;
 use super::reserve::limit_state;
 use super::view::{BucketView, PartitionView};
@@ -31,6 +31,8 @@ pub struct Patience {
     pub answer: Duration,
     /// For something to be read back, before a gateway holds itself for no owner.
     pub silence: Duration,
+    /// For another gateway to take a partition that is handed to it.
+    pub hand_over: Duration,
     /// Between removals of ended periods.
     pub sweep: Duration,
 }
@@ -40,6 +42,7 @@ impl Default for Patience {
         Self {
             answer: Duration::from_secs(2),
             silence: Duration::from_secs(5),
+            hand_over: Duration::from_secs(3),
             sweep: Duration::from_secs(60),
         }
     }
@@ -65,14 +68,16 @@ pub enum QuotaError {
 /// All quotas of this gateway.
 pub struct Quotas {
     pub(super) partitions: Vec<Arc<Partition>>,
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) name: Arc<str>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) patience: Patience,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Quotas {
-    /// Reads the whole journal and takes all its partitions. `name` tells this gateway from
-    /// others.
+    /// Reads the journal and takes the partitions that are this gateway's share at once. `name`
+    /// tells this gateway from others.
     ///
     /// # Errors
     /// If a partition can't be read or taken.
@@ -96,7 +101,8 @@ impl Quotas {
         let name: Arc<str> = name.into();
         let count = journal.partitions();
         let entries = MOST_ENTRIES / count.max(1) as usize;
-        let bounds = Bounds { silence: patience.silence, entries };
+        let Patience { silence, hand_over, .. } = patience;
+        let bounds = Bounds { silence, hand_over, entries };
         let partitions: Vec<_> = (0..count)
             .map(|number| Partition::new(number, &name, bounds, &journal, &clock))
             .collect();
@@ -107,8 +113,12 @@ impl Quotas {
             .collect();
         tasks.push(tokio::spawn(sweep_for_ever(partitions.clone(), patience.sweep)));
         // From here on dropping it ends the tasks.
-        let quotas = Arc::new(Self { partitions, metrics, patience, tasks: Mutex::new(tasks) });
+        let tasks = Mutex::new(tasks);
+        let quotas = Arc::new(Self { partitions, journal, name, metrics, patience, tasks });
         for (partition, mut role) in quotas.partitions.iter().zip(roles) {
+            if !partition.is_shared_out() {
+                continue;
+            }
             let settled = role.wait_for(|role| match role {
                 Role::Owning { .. } => true,
                 Role::Out(Out::Idle) | Role::Claiming { .. } | Role::Settling { .. } => false,
@@ -125,8 +135,7 @@ impl Quotas {
 
     /// The partition of an account; `None` only if there are none.
     pub(super) fn partition_of(&self, account: &AccountKey) -> Option<&Arc<Partition>> {
-        let count = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
-        self.partitions.get(account.partition(count) as usize)
+        self.partitions.get(self.partition_number(account) as usize)
     }
 
     /// Where a charge would find its bucket, without charging: for `explain`.
@@ -191,6 +200,26 @@ impl Quotas {
         let busy = |partition: &Arc<Partition>| !partition.owner().is_idle();
         while self.partitions.iter().any(busy) && Instant::now() < deadline {
             tokio::time::sleep(DRAIN_STEP).await;
+        }
+    }
+
+    /// Gives all partitions to other gateways, if there are any, and waits until they have them:
+    /// from then on this gateway only passes requests on.
+    pub async fn hand_over(&self) {
+        let others =
+            self.partitions.iter().any(|one| matches!(one.place_now(), Place::There { .. }));
+        if others {
+            self.partitions.iter().for_each(|partition| partition.step([Event::HandOver]));
+            self.drain().await;
+        }
+        self.journal.resign().await;
+        let deadline = Instant::now() + self.patience.hand_over;
+        for partition in self.partitions.iter().filter(|_| others) {
+            let mut place = partition.place();
+            let gone = place.wait_for(|place| *place != Place::Here);
+            if timeout_at(deadline, gone).await.is_err() {
+                tracing::warn!(partition = partition.number, "no other gateway has taken it");
+            }
         }
     }
 

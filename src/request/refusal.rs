@@ -72,6 +72,13 @@ pub enum Refusal {
         /// Name of the rule.
         rule: Arc<str>,
     },
+    /// 421: another gateway passed the request on, and this one does not own its account.
+    NotOwner {
+        /// Journal partition of the account.
+        partition: u32,
+    },
+    /// 503: the gateway that owns the account can't be reached, and no other has taken its place.
+    OwnerUnreachable,
     /// 503: no endpoint of the cluster is up.
     NoEndpoint {
         /// Name of the cluster.
@@ -137,6 +144,7 @@ impl Refusal {
             Self::TooManyInProgress { .. }
             | Self::IdentityUnavailable
             | Self::QuotaUnavailable { .. }
+            | Self::OwnerUnreachable
             | Self::NoEndpoint { .. }
             | Self::Draining => Some(Duration::from_secs(1)),
             _ => None,

@@ -248,9 +248,9 @@ async fn every_metric_is_there_once_what_it_counts_has_happened() {
     })
     .await;
     for series in [
-        r#"tollgate_requests_total{route="summary",method="GET",status="200",source="backends"}"#,
-        r#"tollgate_requests_total{route="summary",method="GET",status="200",source="cache"}"#,
-        r#"tollgate_requests_total{route="summary",method="GET",status="429",source="gateway"}"#,
+        r#"tollgate_requests_total{route="summary",method="GET",status="200",source="backends",arrival="client"}"#,
+        r#"tollgate_requests_total{route="summary",method="GET",status="200",source="cache",arrival="client"}"#,
+        r#"tollgate_requests_total{route="summary",method="GET",status="429",source="gateway",arrival="client"}"#,
         r#"tollgate_quota_reservations_total{rule="daily",outcome="admitted"}"#,
         r#"tollgate_quota_reservations_total{rule="daily",outcome="exceeded"}"#,
         r#"tollgate_compose_parts_total{route="summary",part="cards",ok="true"}"#,

@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Secret;
+use super::{
+    CertificateFiles, ClientCertificates, Listener, ListenerLimits, ListenerTls, Secret, TlsVersion,
+};
 
 /// Apache Kafka: the journal and the account cache's feed of a whole fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,4 +100,36 @@ pub struct Fleet {
     pub certificate: PathBuf,
     /// PEM key of the certificate.
     pub key: PathBuf,
+}
+
+impl Fleet {
+    /// The port on which this gateway takes what others pass on: HTTP/2 with certificates of the
+    /// fleet's authority on both sides. Its limits are wider than any for clients, who have been
+    /// held to theirs where they arrived.
+    pub fn listener(&self) -> Listener {
+        Listener {
+            address: self.listen,
+            http2: true,
+            tls: Some(ListenerTls {
+                certificates: vec![CertificateFiles {
+                    certificate: self.certificate.clone(),
+                    key: self.key.clone(),
+                }],
+                min_version: TlsVersion::Tls13,
+                client_certificates: ClientCertificates::Required {
+                    authorities: self.authorities.clone(),
+                },
+            }),
+            limits: ListenerLimits {
+                max_connections: 65_536,
+                max_connections_per_address: 65_536,
+                header_timeout: Duration::from_secs(10),
+                body_timeout: Duration::from_secs(86_400),
+                idle_timeout: Duration::from_secs(60),
+                max_header_bytes: 1 << 20,
+                max_headers: 512,
+                max_uri_bytes: 1 << 16,
+            },
+        }
+    }
 }

@@ -72,6 +72,14 @@ pub struct Config {
     pub files: Vec<PathBuf>,
 }
 
+impl Config {
+    /// The ports for clients, and the fleet's own behind them.
+    pub fn all_listeners(&self) -> Vec<Arc<Listener>> {
+        let fleet = self.fleet.iter().map(|fleet| Arc::new(fleet.listener()));
+        self.listeners.iter().cloned().chain(fleet).collect()
+    }
+}
+
 /// A text that must not be shown: its `Debug` form hides it, and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);

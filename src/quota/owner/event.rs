@@ -1,5 +1,6 @@
 //! What happens to an owner, and what it wants done.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::journal::{Bucket, Offset, Period, Record};
@@ -58,6 +59,9 @@ pub enum Event<T> {
     Reset(Bucket, T),
     /// Close all periods that ended by then.
     Sweep(UnixMillis),
+    /// Another gateway is about to take the partition: nothing new is begun, so that nothing is
+    /// under way when it does. Should it never come, this gateway goes on after a while.
+    HandOver,
     /// Time passed.
     Tick,
     /// The tail ended: nothing is read until it is opened again.
@@ -152,6 +156,22 @@ pub enum Role {
     },
 }
 
+/// Where a partition's uses are counted, as far as this gateway has read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// By this gateway.
+    Here,
+    /// By another one.
+    There {
+        /// Its name: what it called itself in its claim.
+        owner: Arc<str>,
+        /// Offset of that claim.
+        epoch: Offset,
+    },
+    /// By nobody yet.
+    Nowhere,
+}
+
 /// Why a gateway is not the owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Out {
@@ -174,6 +194,8 @@ pub enum Out {
 pub struct Bounds {
     /// With a write on its way and nothing read for this long, it no longer owns.
     pub silence: Duration,
+    /// How long it begins nothing new while it hands the partition over.
+    pub hand_over: Duration,
     /// Counts in the ledger from which on no new use is taken.
     pub entries: usize,
 }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::event::{
-    Answer, Ask, Bounds, Effect, Event, Held, Now, Out, Role, Standing, Waiter, Wants, Why,
+    Answer, Ask, Bounds, Effect, Event, Held, Now, Out, Place, Role, Standing, Waiter, Wants, Why,
 };
 
 use self::decide::{standing, tell};
@@ -56,6 +56,8 @@ pub struct Owner<T> {
     swept: UnixMillis,
     /// When a record was last read, or the first of those on their way was sent.
     quiet_since: Duration,
+    /// Until when nothing new is begun, because another is about to take the partition.
+    handing_over: Option<Duration>,
 }
 
 impl<T: Waiter> Owner<T> {
@@ -70,7 +72,13 @@ impl<T: Waiter> Owner<T> {
             outstanding: 0,
             swept: UnixMillis(0),
             quiet_since: Duration::ZERO,
+            handing_over: None,
         }
+    }
+
+    /// The same owner of nothing, which has read nothing. Who waited is let go of unanswered.
+    pub fn anew(&self) -> Self {
+        Self::new(Arc::clone(&self.name), self.bounds)
     }
 
     /// The fold of all that was read.
@@ -81,6 +89,18 @@ impl<T: Waiter> Owner<T> {
     /// What it is to the partition.
     pub fn role(&self) -> Role {
         self.role
+    }
+
+    /// Where the partition's uses are counted. An owner that has stumbled (Kafka or its disk is in
+    /// trouble) is still the one that its claim says: nobody else could do better just now.
+    pub fn place(&self) -> Place {
+        match (self.role, self.ledger.claim()) {
+            (Role::Out(_), Some((epoch, claim))) if claim.owner != self.name => {
+                Place::There { owner: Arc::clone(&claim.owner), epoch }
+            }
+            (Role::Out(_), None) => Place::Nowhere,
+            _ => Place::Here,
+        }
     }
 
     /// Records of uses on their way.
@@ -115,6 +135,7 @@ impl<T: Waiter> Owner<T> {
             Event::Refund(held) => self.refund(held, now, &mut effects),
             Event::Reset(bucket, waiter) => self.reset(bucket, waiter, now, &mut effects),
             Event::Sweep(ended) => self.sweep(ended, &mut effects),
+            Event::HandOver => self.hand_over(now, &mut effects),
             Event::Tick => self.tick(now, &mut effects),
             Event::Halt => self.leave(Out::Halted, &mut effects),
         }
@@ -198,6 +219,14 @@ impl<T: Waiter> Owner<T> {
         }
     }
 
+    /// What waits is sent first: whoever comes from now on waits for the next owner.
+    fn hand_over(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+        if matches!(self.role, Role::Owning { .. }) {
+            self.move_all(now, effects);
+            self.handing_over = Some(now.steady.saturating_add(self.bounds.hand_over));
+        }
+    }
+
     fn tick(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
         let over = now.wall.max(self.ledger.horizon());
         for desk in self.desks.values_mut() {
@@ -207,6 +236,7 @@ impl<T: Waiter> Owner<T> {
         if long_ago.is_some_and(|sent| self.desks.values().any(|desk| desk.waits_since(sent))) {
             self.leave(Out::Silent, effects);
         }
+        self.handing_over.take_if(|until| *until <= now.steady);
         self.move_all(now, effects);
     }
 
@@ -247,6 +277,7 @@ impl<T: Waiter> Owner<T> {
     fn leave(&mut self, out: Out, effects: &mut Vec<Effect<T>>) {
         self.role = Role::Out(out);
         self.outstanding = 0;
+        self.handing_over = None;
         for desk in self.desks.values_mut() {
             let queue = std::mem::take(&mut desk.queue);
             tell(queue.into_iter().map(|ask| ask.waiter), Why::NotOwner, effects);

@@ -128,7 +128,9 @@ impl<T: Waiter> Owner<T> {
     pub(super) fn advance(&mut self, bucket: &Bucket, now: Now, effects: &mut Vec<Effect<T>>) {
         let Some(desk) = self.desks.get_mut(bucket) else { return };
         if let Role::Owning { epoch } = self.role {
-            decide(&self.ledger, self.bounds, bucket, desk, now, effects);
+            if self.handing_over.is_none() {
+                decide(&self.ledger, self.bounds, bucket, desk, now, effects);
+            }
             let counted = self.ledger.bucket(bucket);
             for lane in desk.lanes.values_mut() {
                 if let Some(record) = lane.depart(bucket, epoch, counted, now.steady) {

@@ -115,6 +115,14 @@ impl Journal for Moody {
     }
 }
 
+/// Reserves where there is nobody else to ask.
+async fn reserve(quotas: &Quotas, charges: &[Charge]) -> Result<Reservation, Refusal> {
+    quotas.reserve(charges, Lack::Decide).await.map_err(|error| match error {
+        NotReserved::Refused(refusal) => refusal,
+        NotReserved::Elsewhere { partition } => panic!("partition {partition} is elsewhere"),
+    })
+}
+
 /// A gateway's quotas over a directory.
 struct House {
     quotas: Arc<Quotas>,
@@ -162,11 +170,11 @@ impl House {
     }
 
     async fn reserve(&self, charges: &[Charge]) -> Result<Reservation, Refusal> {
-        self.quotas.reserve(charges.to_vec()).await
+        reserve(&self.quotas, charges).await
     }
 
     async fn one(&self, charge: &Charge) -> Result<Reservation, Refusal> {
-        self.quotas.reserve(vec![charge.clone()]).await
+        reserve(&self.quotas, std::slice::from_ref(charge)).await
     }
 
     /// Uses `times` of one charge; how many were admitted.
@@ -317,7 +325,7 @@ async fn a_kill_under_load_loses_no_admitted_use() {
         let (quotas, charge) = (Arc::clone(&house.quotas), charge.clone());
         async move {
             for _ in 0..60 {
-                let batch = (0..20).map(|_| quotas.reserve(vec![charge.clone()]));
+                let batch = (0..20).map(|_| reserve(&quotas, std::slice::from_ref(&charge)));
                 let count = join_all(batch).await.iter().filter(|one| one.is_ok()).count();
                 admitted.send_modify(|sum| *sum += count as u64);
             }

@@ -50,7 +50,7 @@ async fn five_hundred_at_once_never_exceed_and_share_their_writes() {
     let before = (house.metric(commits), house.metric("tollgate_journal_records_total"));
     let all = (0..512).map(|number| {
         let (quotas, charge) = (Arc::clone(&house.quotas), accounts[number % 8].clone());
-        tokio::spawn(async move { quotas.reserve(vec![charge]).await.is_ok() })
+        tokio::spawn(async move { reserve(&quotas, &[charge]).await.is_ok() })
     });
     let admitted =
         join_all(all).await.into_iter().filter(|admitted| *admitted.as_ref().unwrap()).count();
@@ -118,7 +118,7 @@ async fn many_who_need_the_same_two_buckets_take_both_or_none() {
         let mut charges = vec![first.clone(), second.clone()];
         charges.rotate_left(number % 2);
         let quotas = Arc::clone(&house.quotas);
-        tokio::spawn(async move { quotas.reserve(charges).await.is_ok() })
+        tokio::spawn(async move { reserve(&quotas, &charges).await.is_ok() })
     });
     let admitted = join_all(asks).await.into_iter().filter(|one| *one.as_ref().unwrap()).count();
     house.quotas.drain().await;
@@ -135,7 +135,7 @@ async fn a_client_that_goes_away_while_it_waits_has_used_nothing() {
     let house = House::open(directory.path()).await;
     let charge = daily(4);
     for _ in 0..4 {
-        let gone = house.quotas.reserve(vec![charge.clone()]);
+        let gone = house.one(&charge);
         // Polled once, so that its record is on its way, and then dropped.
         assert!(futures::poll!(Box::pin(gone)).is_pending());
     }

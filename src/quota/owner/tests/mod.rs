@@ -1,4 +1,5 @@
 mod windows;
+mod hand_over;
 mod uses;
 
 use std::collections::VecDeque;
@@ -28,10 +29,11 @@ struct Desk {
 }
 
 const SILENCE: Duration = Duration::from_secs(5);
+const HAND_OVER: Duration = Duration::from_secs(3);
 
 impl Desk {
     fn new() -> Self {
-        let bounds = Bounds { silence: SILENCE, entries: 1000 };
+        let bounds = Bounds { silence: SILENCE, hand_over: HAND_OVER, entries: 1000 };
         Self {
             owner: Owner::new("gw".into(), bounds),
             sent: VecDeque::new(),

@@ -1,0 +1,68 @@
+//! Giving a partition to another gateway, and where a partition's uses are counted.
+
+use super::*;
+
+#[test]
+fn who_owns_a_partition_is_what_the_log_says_until_this_gateway_claims_it() {
+    let mut desk = Desk::new();
+    assert_eq!(desk.owner.place(), Place::Nowhere);
+    desk.write(foreign_claim());
+    let there = Place::There { owner: "other".into(), epoch: 0 };
+    assert_eq!(desk.owner.place(), there);
+    desk.step(Event::Claim { nonce: 1 });
+    assert_eq!(desk.owner.place(), Place::Here, "asks wait here for the claim");
+    desk.write_all();
+    assert_eq!(desk.owner.place(), Place::Here);
+}
+
+#[test]
+fn an_owner_in_trouble_with_its_journal_is_still_the_one_to_ask() {
+    let mut desk = Desk::owning();
+    desk.ask(strict(4));
+    let lost = desk.sent.pop_front().unwrap();
+    desk.step(Event::Unsure(lost));
+    assert_eq!(desk.owner.role(), Role::Out(Out::WriteFailed));
+    assert_eq!(desk.owner.place(), Place::Here);
+}
+
+#[test]
+fn nothing_is_under_way_when_the_next_owner_comes_and_who_waits_is_sent_there() {
+    let mut desk = Desk::owning();
+    let early = desk.ask(strict(4));
+    desk.step(Event::HandOver);
+    let late = desk.ask(strict(4));
+    let fast_one = desk.ask(fast(4, 2));
+    desk.write_all();
+    desk.admitted(early);
+    assert_eq!((desk.answer(late), desk.answer(fast_one)), (None, None));
+    assert_eq!(desk.owner.outstanding(), 0);
+    desk.write(foreign_claim());
+    for client in [late, fast_one] {
+        assert_eq!(desk.answer(client), Some(&Answer::Unavailable(Why::NotOwner)));
+    }
+    assert_eq!(desk.used(), 1, "nobody was counted twice");
+}
+
+#[test]
+fn what_was_served_or_given_back_is_still_written_while_the_partition_is_handed_over() {
+    let mut desk = Desk::owning();
+    let client = desk.ask(strict(4));
+    desk.write_all();
+    let (held, _) = desk.admitted(client);
+    desk.step(Event::HandOver);
+    desk.step(Event::Refund(held));
+    desk.write_all();
+    assert_eq!(desk.used(), 0);
+}
+
+#[test]
+fn an_owner_whose_successor_never_comes_goes_on() {
+    let mut desk = Desk::owning();
+    desk.step(Event::HandOver);
+    let client = desk.ask(strict(4));
+    assert!(desk.sent.is_empty());
+    desk.now.steady += HAND_OVER;
+    desk.step(Event::Tick);
+    desk.write_all();
+    desk.admitted(client);
+}
