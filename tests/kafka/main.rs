@@ -1,0 +1,4 @@
+//! What rests on Apache Kafka, against a real one: topics, journal, account cache.
+
+mod broker;
+mod brokers;
