@@ -51,6 +51,11 @@ struct HitLabels {
     hit: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartitionLabel {
+    partition: u32,
+}
+
 /// The one registry of metrics.
 pub struct Metrics {
     registry: Registry,
@@ -72,6 +77,10 @@ pub struct Metrics {
     quota: Counters,
     journal_records: Counter,
     journal_commit_seconds: Histogram,
+    journal_append_failures: Counters,
+    journal_read_back_seconds: Histogram,
+    journal_lag: Family<PartitionLabel, Gauge>,
+    journal_corrupt: Family<PartitionLabel, Counter>,
     vault: Counters,
     reloads: Counters,
     last_reload_ok: Gauge,
@@ -120,6 +129,10 @@ impl Default for Metrics {
             quota: count(r, Name::Quota),
             journal_records: count(r, Name::JournalRecords),
             journal_commit_seconds: time(r, Name::JournalCommitSeconds, stage_histogram()),
+            journal_append_failures: count(r, Name::JournalAppendFailures),
+            journal_read_back_seconds: time(r, Name::JournalReadBackSeconds, stage_histogram()),
+            journal_lag: count(r, Name::JournalLag),
+            journal_corrupt: count(r, Name::JournalCorrupt),
             vault: count(r, Name::Vault),
             reloads: count(r, Name::Reloads),
             last_reload_ok: in_use(count(r, Name::LastReloadOk)),
@@ -208,6 +221,18 @@ impl Metrics {
             Event::JournalCommit { records, seconds } => {
                 self.journal_records.inc_by(records);
                 self.journal_commit_seconds.observe(seconds);
+            }
+            Event::JournalAppendFailed { ambiguous } => {
+                let labels = vec![("ambiguous", yes_no(ambiguous))];
+                self.journal_append_failures.get_or_create(&labels).inc();
+            }
+            Event::JournalReadBack { seconds } => self.journal_read_back_seconds.observe(seconds),
+            Event::JournalLag { partition, records } => {
+                let records = i64::try_from(records).unwrap_or(i64::MAX);
+                self.journal_lag.get_or_create(&PartitionLabel { partition }).set(records);
+            }
+            Event::JournalCorrupt { partition } => {
+                self.journal_corrupt.get_or_create(&PartitionLabel { partition }).inc();
             }
             Event::Vault { operation } => {
                 let labels = vec![("operation", vault_word(operation).to_owned())];

@@ -37,6 +37,14 @@ pub enum Name {
     JournalRecords,
     /// Time of a durable write, shared by all records in it.
     JournalCommitSeconds,
+    /// Records that did not become durable.
+    JournalAppendFailures,
+    /// Time from an append to reading the record back.
+    JournalReadBackSeconds,
+    /// Records not read yet, by partition.
+    JournalLag,
+    /// Records that were not understood, by partition.
+    JournalCorrupt,
     /// What was done with the vault.
     Vault,
     /// Reloads tried.
@@ -73,6 +81,10 @@ impl Name {
             Self::Quota => "tollgate_quota_reservations",
             Self::JournalRecords => "tollgate_journal_records",
             Self::JournalCommitSeconds => "tollgate_journal_commit_duration",
+            Self::JournalAppendFailures => "tollgate_journal_append_failures",
+            Self::JournalReadBackSeconds => "tollgate_journal_read_back",
+            Self::JournalLag => "tollgate_journal_lag",
+            Self::JournalCorrupt => "tollgate_journal_corrupt_records",
             Self::Vault => "tollgate_cache_operations",
             Self::Reloads => "tollgate_reloads",
             Self::LastReloadOk => "tollgate_last_reload_ok",
@@ -103,6 +115,12 @@ impl Name {
             Self::Quota => "Reservations in the ledger, by rule and outcome",
             Self::JournalRecords => "Records made durable in the journal",
             Self::JournalCommitSeconds => "Time of one durable write of the journal",
+            Self::JournalAppendFailures => "Records that did not become durable",
+            Self::JournalReadBackSeconds => {
+                "Time from writing a record to reading it back, of some records"
+            }
+            Self::JournalLag => "Records of a journal partition that were not read yet",
+            Self::JournalCorrupt => "Records not understood; their partition is not read on",
             Self::Vault => "Operations of the account cache",
             Self::Reloads => "Reloads of the configuration tried",
             Self::LastReloadOk => "Whether the last reload took effect (1) or was refused (0)",
