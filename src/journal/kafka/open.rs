@@ -13,6 +13,8 @@ use crate::journal::JournalError;
 
 /// Between attempts to ask.
 const RETRY: Duration = Duration::from_millis(250);
+/// How long to listen for reasons.
+const LISTEN: Duration = Duration::from_millis(10);
 /// One question.
 const ASK: Duration = Duration::from_secs(3);
 /// Between lines that say that it waits.
@@ -41,7 +43,7 @@ pub(super) fn wait_for_topic(
             Err(error) => about_brokers(&error),
         };
         // Reasons and logs come by polling.
-        while consumer.poll(Duration::ZERO).is_some() {}
+        while consumer.poll(LISTEN).is_some() {}
         let problem = health.reason().unwrap_or(problem);
         if started.elapsed() >= patience {
             return Err(JournalError::Unreachable {

@@ -27,6 +27,8 @@ use crate::observe::{Event, Metrics};
 
 /// Between looks at what concerns no partition: logs, errors, statistics.
 const CHORES: Duration = Duration::from_millis(100);
+/// Of those taken at once.
+const CHORES_AT_ONCE: usize = 8;
 /// Between looks at a tail that had no room.
 const BLOCKED: Duration = Duration::from_millis(2);
 /// Records of one partition handed on before the others have their turn.
@@ -237,9 +239,10 @@ impl Thread {
 
     fn do_chores(&mut self) {
         self.chores = Instant::now();
-        while let Some(result) = self.consumer.poll(Duration::ZERO) {
-            // What concerns all partitions was reported to the context already.
-            if let Err(error) = result {
+        for _ in 0..CHORES_AT_ONCE {
+            // None may mean that it was a line of the log, with more behind it. What concerns all
+            // partitions was reported to the context already.
+            if let Some(Err(error)) = self.consumer.poll(Duration::ZERO) {
                 tracing::debug!(%error, "the Kafka reader complained");
             }
         }
