@@ -23,7 +23,7 @@ use super::{early, keyfile};
 use crate::account::{AccountHasher, CredentialsError, Fleet};
 use crate::auth::Keyrings;
 use crate::config::model::{Config, Listener};
-use crate::journal::{Embedded, Journal, JournalError};
+use crate::journal::{Embedded, Journal, JournalError, Kafka};
 use crate::listener::{EarlyAnswer, ListenerError, Ports, PortsHandle, Sockets};
 use crate::net::{NetError, Resolver};
 use crate::observe::{AccessLog, Metrics};
@@ -159,7 +159,7 @@ async fn open_quotas(
         Some(kafka) => {
             // Others may have been given its partitions after a whole session.
             patience.silence = kafka.session_timeout / 2;
-            todo!()
+            Arc::new(Kafka::open(kafka, &directory, metrics.clone()).await?)
         }
         None => Arc::new(Embedded::open(&directory, config.state.partitions, metrics.clone())?),
     };

@@ -55,6 +55,69 @@ pub enum JournalError {
         /// What went wrong.
         reason: String,
     },
+    /// Kafka did not answer while the journal waited for it at start.
+    #[error(
+        "no answer from Kafka at {brokers} in {seconds} s: {reason}. Check that a broker listens \
+         there, that this machine may reach it, and `tls` and `sasl` in the configuration"
+    )]
+    Unreachable {
+        /// The brokers that were asked.
+        brokers: String,
+        /// How long it waited.
+        seconds: u64,
+        /// What the clients complained of.
+        reason: String,
+    },
+    /// The quota topic is not there.
+    #[error(
+        "Kafka has no topic {topic}: `tollgate kafka init` makes it, with {partitions} partitions"
+    )]
+    NoTopic {
+        /// Its name.
+        topic: String,
+        /// Partitions that it should have.
+        partitions: u32,
+    },
+    /// The quota topic has another number of partitions. Accounts would be looked for where they
+    /// are not.
+    #[error(
+        "topic {topic} has {found} partitions and the configuration says {asked}: the number is \
+         fixed for the life of a topic, so set `partitions` to {found} in every gateway, or give \
+         another `topic_prefix` and make new topics with `tollgate kafka init`"
+    )]
+    TopicPartitions {
+        /// Its name.
+        topic: String,
+        /// Partitions that it has.
+        found: usize,
+        /// Partitions that were asked for.
+        asked: u32,
+    },
+    /// Kafka's access control.
+    #[error(
+        "Kafka does not let this gateway use topic {topic}: `tollgate kafka check` names the \
+         permissions that it needs"
+    )]
+    Forbidden {
+        /// The topic.
+        topic: String,
+    },
+    /// A Kafka client could not be made: a setting or a file that it can't use.
+    #[error("a Kafka client can't be made: {0}. Check `kafka` in the configuration")]
+    KafkaClient(String),
+    /// The partition no longer has the offset that was asked for: its topic was deleted or made
+    /// again, or records were removed before they were read. What was read so far no longer tells
+    /// what is in the journal; begin anew at 0.
+    #[error(
+        "partition {partition} has no offset {offset} any more: its topic was made again or its \
+         records were removed. All of it is read anew"
+    )]
+    Restarted {
+        /// The partition.
+        partition: u32,
+        /// The offset.
+        offset: Offset,
+    },
     /// There is no such partition.
     #[error("there is no partition {0}")]
     NoSuchPartition(u32),
@@ -97,6 +160,12 @@ impl JournalError {
             | Self::Partitions { .. }
             | Self::ConfirmedLost { .. }
             | Self::CannotOpen { .. }
+            | Self::Unreachable { .. }
+            | Self::NoTopic { .. }
+            | Self::TopicPartitions { .. }
+            | Self::Forbidden { .. }
+            | Self::KafkaClient(_)
+            | Self::Restarted { .. }
             | Self::NoSuchPartition(_)
             | Self::NotWritten(_)
             | Self::CannotRead { .. }

@@ -5,12 +5,14 @@
 mod codec;
 mod embedded;
 mod error;
+mod kafka;
 mod record;
 mod tail;
 
 pub use codec::RecordError;
 pub use embedded::Embedded;
 pub use error::JournalError;
+pub use kafka::{Kafka, Tuning};
 pub use record::{
     AccountBytes, Bucket, Claim, Horizon, Label, Offset, Period, Record, RecordKey, Use,
 };
@@ -67,4 +69,37 @@ pub trait Journal: Send + Sync {
 
     /// What is wrong with the journal as a whole just now, in words for an operator.
     fn trouble(&self) -> Option<String>;
+
+    /// Whether a partition's tail has delivered all that was there when it was opened. An offset
+    /// doesn't tell: what stood before the end may have been removed.
+    fn is_replayed(&self, partition: u32) -> bool;
+
+    /// How far the tails have read towards what was there when they were opened. A journal that
+    /// reads from this machine's own disk need not say.
+    fn replay(&self) -> Replay {
+        Replay::DONE
+    }
+}
+
+/// How far a replay is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// Partitions whose tail has reached what was the end when it was opened.
+    pub done: u32,
+    /// All partitions.
+    pub partitions: u32,
+    /// Records read so far.
+    pub records: u64,
+    /// Of all that is to be read; 100 only when it is done.
+    pub percent: u8,
+}
+
+impl Replay {
+    /// Nothing is left to read.
+    pub const DONE: Self = Self { done: 0, partitions: 0, records: 0, percent: 100 };
+
+    /// Whether everything that was there has been read.
+    pub fn is_done(&self) -> bool {
+        self.done == self.partitions
+    }
 }

@@ -29,6 +29,11 @@ impl Tail {
         self.0.recv().await
     }
 
+    /// Whether no record waits to be taken.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Waits for a record, then takes it and those that wait behind it, at most `limit`. Says how
     /// many; none if the journal is closed.
     pub async fn next_many(

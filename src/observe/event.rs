@@ -80,6 +80,28 @@ pub enum Event<'a> {
         /// Time it took.
         seconds: f64,
     },
+    /// A record did not become durable.
+    JournalAppendFailed {
+        /// Whether it may be in the journal all the same.
+        ambiguous: bool,
+    },
+    /// This process read a record back that it had appended.
+    JournalReadBack {
+        /// Time since the append.
+        seconds: f64,
+    },
+    /// How far a partition's reader is behind.
+    JournalLag {
+        /// The partition.
+        partition: u32,
+        /// Records that it has not read.
+        records: u64,
+    },
+    /// A record was not understood; its partition is not read on.
+    JournalCorrupt {
+        /// The partition.
+        partition: u32,
+    },
     /// The vault was read, written or purged.
     Vault {
         /// What was done.

@@ -53,6 +53,11 @@ struct HitLabels {
     hit: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartitionLabel {
+    partition: u32,
+}
+
 /// The one registry of metrics.
 pub struct Metrics {
     registry: Registry,
@@ -76,6 +81,10 @@ pub struct Metrics {
     journal_commit_seconds: Histogram,
     forwarded: Counters,
     forward_seconds: Histogram,
+    journal_append_failures: Counters,
+    journal_read_back_seconds: Histogram,
+    journal_lag: Family<PartitionLabel, Gauge>,
+    journal_corrupt: Family<PartitionLabel, Counter>,
     vault: Counters,
     reloads: Counters,
     last_reload_ok: Gauge,
@@ -126,6 +135,10 @@ impl Default for Metrics {
             journal_commit_seconds: time(r, Name::JournalCommitSeconds, stage_histogram()),
             forwarded: count(r, Name::Forwarded),
             forward_seconds: time(r, Name::ForwardSeconds, request_histogram()),
+            journal_append_failures: count(r, Name::JournalAppendFailures),
+            journal_read_back_seconds: time(r, Name::JournalReadBackSeconds, stage_histogram()),
+            journal_lag: count(r, Name::JournalLag),
+            journal_corrupt: count(r, Name::JournalCorrupt),
             vault: count(r, Name::Vault),
             reloads: count(r, Name::Reloads),
             last_reload_ok: in_use(count(r, Name::LastReloadOk)),
@@ -219,6 +232,18 @@ impl Metrics {
             Event::ForwardAnswered { seconds } => {
                 self.forwarded(ForwardOutcome::Answered);
                 self.forward_seconds.observe(seconds);
+            }
+            Event::JournalAppendFailed { ambiguous } => {
+                let labels = vec![("ambiguous", yes_no(ambiguous))];
+                self.journal_append_failures.get_or_create(&labels).inc();
+            }
+            Event::JournalReadBack { seconds } => self.journal_read_back_seconds.observe(seconds),
+            Event::JournalLag { partition, records } => {
+                let records = i64::try_from(records).unwrap_or(i64::MAX);
+                self.journal_lag.get_or_create(&PartitionLabel { partition }).set(records);
+            }
+            Event::JournalCorrupt { partition } => {
+                self.journal_corrupt.get_or_create(&PartitionLabel { partition }).inc();
             }
             Event::Vault { operation } => {
                 let labels = vec![("operation", vault_word(operation).to_owned())];

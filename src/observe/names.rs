@@ -41,6 +41,14 @@ pub enum Name {
     Forwarded,
     /// Time until an owner answered.
     ForwardSeconds,
+    /// Records that did not become durable.
+    JournalAppendFailures,
+    /// Time from an append to reading the record back.
+    JournalReadBackSeconds,
+    /// Records not read yet, by partition.
+    JournalLag,
+    /// Records that were not understood, by partition.
+    JournalCorrupt,
     /// What was done with the vault.
     Vault,
     /// Reloads tried.
@@ -79,6 +87,10 @@ impl Name {
             Self::JournalCommitSeconds => "tollgate_journal_commit_duration",
             Self::Forwarded => "tollgate_forwarded",
             Self::ForwardSeconds => "tollgate_forward_duration",
+            Self::JournalAppendFailures => "tollgate_journal_append_failures",
+            Self::JournalReadBackSeconds => "tollgate_journal_read_back",
+            Self::JournalLag => "tollgate_journal_lag",
+            Self::JournalCorrupt => "tollgate_journal_corrupt_records",
             Self::Vault => "tollgate_cache_operations",
             Self::Reloads => "tollgate_reloads",
             Self::LastReloadOk => "tollgate_last_reload_ok",
@@ -111,6 +123,12 @@ impl Name {
             Self::JournalCommitSeconds => "Time of one durable write of the journal",
             Self::Forwarded => "What came of passing requests to the owners of their accounts",
             Self::ForwardSeconds => "Time until an account's owner answered",
+            Self::JournalAppendFailures => "Records that did not become durable",
+            Self::JournalReadBackSeconds => {
+                "Time from writing a record to reading it back, of some records"
+            }
+            Self::JournalLag => "Records of a journal partition that were not read yet",
+            Self::JournalCorrupt => "Records not understood; their partition is not read on",
             Self::Vault => "Operations of the account cache",
             Self::Reloads => "Reloads of the configuration tried",
             Self::LastReloadOk => "Whether the last reload took effect (1) or was refused (0)",

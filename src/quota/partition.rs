@@ -36,9 +36,7 @@ pub(super) struct Partition {
     role: watch::Sender<Role>,
     place: watch::Sender<Place>,
     share: watch::Receiver<Share>,
-    /// Offset up to which the partition must be read before what it says counts: where it ended
-    /// when reading began. `None`: not known yet, or reached.
-    replay_to: Mutex<Option<Offset>>,
+    /// All that was there when reading began has been taken in.
     replayed: AtomicBool,
     /// A take-over is under way.
     taking: AtomicBool,
@@ -64,7 +62,6 @@ impl Partition {
             role: watch::Sender::new(Role::Out(Out::Idle)),
             place: watch::Sender::new(Place::Nowhere),
             share: journal.share(),
-            replay_to: Mutex::default(),
             replayed: AtomicBool::new(false),
             taking: AtomicBool::new(false),
             error: Mutex::default(),
@@ -168,11 +165,7 @@ impl Partition {
 
     fn note_place(&self, owner: &Owner<Seat>) {
         if !self.is_replayed() {
-            let end = *self.replay_to.lock().unwrap_or_else(PoisonError::into_inner);
-            if end.is_none_or(|end| owner.ledger().next() < end) {
-                return;
-            }
-            self.replayed.store(true, Ordering::Release);
+            return;
         }
         let place = owner.place();
         self.place.send_if_modified(|known| {
@@ -243,25 +236,24 @@ impl Partition {
     }
 
     async fn open_tail(&self) -> Result<Tail, JournalError> {
-        let end = self.journal.end(self.number).await?;
-        let mut from = self.owner().ledger().next();
-        if end < from {
-            self.forget_all(from, end);
-            from = 0;
+        let from = self.owner().ledger().next();
+        match self.journal.tail(self.number, from).await {
+            Err(JournalError::Restarted { .. }) => {
+                self.forget_all(from);
+                self.journal.tail(self.number, 0).await
+            }
+            opened => opened,
         }
-        *self.replay_to.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
-        self.journal.tail(self.number, from).await
     }
 
-    /// The journal ends before what was read of it: it was made anew, and its counts are gone.
-    /// What this gateway remembers of the old one means nothing in the new one.
-    fn forget_all(&self, read: Offset, end: Offset) {
+    /// The journal no longer has what stands between what was read and what comes: it was made
+    /// anew, or this gateway was away for longer than it keeps anything. What is remembered can't
+    /// be joined to what comes, and is read again as far as it is there.
+    fn forget_all(&self, read: Offset) {
         tracing::error!(
             partition = self.number,
             read,
-            end,
-            "the journal is shorter than what was read of it: it was made anew, all counts of this \
-             partition begin at zero"
+            "the journal has no longer what comes behind that offset: reading it from its beginning"
         );
         let mut owner = self.owner();
         *owner = owner.anew();
@@ -289,10 +281,19 @@ impl Partition {
                     }
                 }
                 _ = ticks.tick() => {
+                    self.note_replayed(&tail);
                     self.step([Event::Tick]);
                     claims.renew(self);
                 }
             }
+        }
+    }
+
+    /// In this order: what the journal has delivered by then and is not in the tail any more has
+    /// been taken in.
+    fn note_replayed(&self, tail: &Tail) {
+        if !self.is_replayed() && self.journal.is_replayed(self.number) && tail.is_empty() {
+            self.replayed.store(true, Ordering::Release);
         }
     }
 

@@ -110,6 +110,10 @@ impl Journal for Moody {
         self.inner.resign().await;
     }
 
+    fn is_replayed(&self, partition: u32) -> bool {
+        self.inner.is_replayed(partition)
+    }
+
     fn trouble(&self) -> Option<String> {
         self.inner.trouble()
     }

@@ -1,0 +1,196 @@
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use crate::observe::{Event, Metrics};
+
+/// How long a write that was not confirmed counts as trouble, if none is confirmed meanwhile.
+const UNCONFIRMED: Duration = Duration::from_secs(30);
+
+/// How Kafka is doing, as its clients see it.
+pub(crate) struct Health {
+    brokers: String,
+    topic: String,
+    metrics: Arc<Metrics>,
+    troubled: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    unreachable: bool,
+    /// When a write was last not confirmed.
+    unconfirmed: Option<Instant>,
+    /// What a client last complained of.
+    reason: Option<String>,
+}
+
+/// The part of librdkafka's statistics that is used.
+#[derive(Deserialize)]
+struct Statistics {
+    brokers: HashMap<String, Broker>,
+    topics: HashMap<String, Topic>,
+}
+
+#[derive(Deserialize)]
+struct Broker {
+    state: String,
+}
+
+#[derive(Deserialize)]
+struct Topic {
+    partitions: HashMap<i32, Partition>,
+}
+
+#[derive(Deserialize)]
+struct Partition {
+    consumer_lag: i64,
+}
+
+impl Health {
+    pub fn new(brokers: String, topic: String, metrics: Arc<Metrics>) -> Arc<Self> {
+        let (troubled, state) = Default::default();
+        Arc::new(Self { brokers, topic, metrics, troubled, state })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A client complained; the words go into what an operator is told.
+    pub fn note(&self, reason: &str) {
+        tracing::debug!(reason, "a Kafka client complained");
+        self.state().reason = Some(reason.to_owned());
+    }
+
+    /// What a client last complained of.
+    pub fn reason(&self) -> Option<String> {
+        self.state().reason.clone()
+    }
+
+    /// No broker can be reached.
+    pub fn all_down(&self) {
+        let news = !std::mem::replace(&mut self.state().unreachable, true);
+        self.troubled.store(true, Ordering::Release);
+        if news && let Some(trouble) = self.trouble() {
+            tracing::error!("{trouble}");
+        }
+    }
+
+    /// A write was not confirmed in time.
+    pub fn unconfirmed(&self) {
+        self.state().unconfirmed = Some(Instant::now());
+        self.troubled.store(true, Ordering::Release);
+    }
+
+    /// A write was confirmed.
+    pub fn confirmed(&self) {
+        if self.troubled.load(Ordering::Acquire) {
+            self.state().unconfirmed = None;
+            self.reached();
+        }
+    }
+
+    /// A broker answered.
+    pub fn reached(&self) {
+        if !self.troubled.load(Ordering::Acquire) {
+            return;
+        }
+        let mut state = self.state();
+        let was = std::mem::replace(&mut state.unreachable, false);
+        if state.unconfirmed.is_none() {
+            self.troubled.store(false, Ordering::Release);
+        }
+        if was {
+            state.reason = None;
+            tracing::info!(brokers = self.brokers, "Kafka can be reached again");
+        }
+    }
+
+    /// What is wrong, in words for an operator.
+    pub fn trouble(&self) -> Option<String> {
+        if !self.troubled.load(Ordering::Acquire) {
+            return None;
+        }
+        let state = self.state();
+        let reason =
+            state.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+        if state.unreachable {
+            return Some(format!("no Kafka broker of {} can be reached{reason}", self.brokers));
+        }
+        state.unconfirmed.filter(|since| since.elapsed() < UNCONFIRMED).map(|_| {
+            format!("Kafka does not confirm writes to topic {} in time{reason}", self.topic)
+        })
+    }
+
+    /// Takes what is wanted out of a client's statistics: whether it is connected, and how far it
+    /// is behind.
+    pub fn statistics(&self, json: &[u8]) {
+        let statistics: Statistics = match serde_json::from_slice(json) {
+            Ok(statistics) => statistics,
+            Err(error) => {
+                tracing::debug!(%error, "a Kafka client's statistics can't be read");
+                return;
+            }
+        };
+        if statistics.brokers.values().any(|broker| broker.state == "UP") {
+            self.reached();
+        }
+        let Some(topic) = statistics.topics.get(&self.topic) else { return };
+        for (partition, numbers) in &topic.partitions {
+            // -1 stands for librdkafka's own bookkeeping, and for not known.
+            if let (Ok(partition), Ok(records)) =
+                (u32::try_from(*partition), u64::try_from(numbers.consumer_lag))
+            {
+                self.metrics.record(Event::JournalLag { partition, records });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn health() -> Arc<Health> {
+        Health::new("one:9092".into(), "t.quotas".into(), Arc::default())
+    }
+
+    #[test]
+    fn an_outage_is_told_with_its_reason_until_a_broker_answers() {
+        let health = health();
+        assert_eq!(health.trouble(), None);
+        health.note("Connection refused");
+        health.all_down();
+        let trouble = health.trouble().unwrap();
+        assert_eq!(trouble, "no Kafka broker of one:9092 can be reached (Connection refused)");
+        health.statistics(br#"{"brokers":{"a":{"state":"DOWN"}},"topics":{}}"#);
+        assert!(health.trouble().is_some());
+        health.statistics(br#"{"brokers":{"a":{"state":"UP"}},"topics":{}}"#);
+        assert_eq!(health.trouble(), None);
+    }
+
+    #[test]
+    fn a_connection_is_no_proof_that_writes_are_confirmed() {
+        let health = health();
+        health.unconfirmed();
+        health.reached();
+        assert!(health.trouble().unwrap().contains("does not confirm writes to topic t.quotas"));
+        health.confirmed();
+        assert_eq!(health.trouble(), None);
+    }
+
+    #[test]
+    fn lag_is_shown_by_partition() {
+        let health = health();
+        health.statistics(
+            br#"{"brokers":{},"topics":{"t.quotas":{"partitions":{
+                "3":{"consumer_lag":17},"-1":{"consumer_lag":-1}}}}}"#,
+        );
+        let text = health.metrics.exposition();
+        assert!(text.contains(r#"tollgate_journal_lag{partition="3"} 17"#), "{text}");
+    }
+}

@@ -1,0 +1,205 @@
+//! The journal of a whole fleet, on Apache Kafka: the quota topic's partitions are the journal's.
+
+mod balance;
+mod client;
+mod health;
+mod open;
+mod read_back;
+mod reader;
+mod replay;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+
+use self::balance::Balance;
+use self::health::Health;
+use self::read_back::ReadBack;
+use self::reader::{Follow, Reader, cannot_read};
+use self::replay::Replaying;
+use self::writer::Writer;
+use super::{Journal, JournalError, Offset, Record, Replay, Share, Tail};
+use crate::config::model;
+use crate::observe::Metrics;
+use crate::request::UnixMillis;
+
+/// How long to wait for Kafka at start.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a question about offsets may take.
+const ASK: Duration = Duration::from_secs(5);
+
+/// A journal on a topic of Kafka, shared by all gateways of a fleet.
+///
+/// Each partition has one tail at a time: a new one ends the one before.
+pub struct Kafka {
+    topic: String,
+    partitions: u32,
+    writer: Writer,
+    reader: Reader,
+    replaying: Arc<Replaying>,
+    balance: Balance,
+    health: Arc<Health>,
+}
+
+impl Kafka {
+    /// Opens the journal on the quota topic, and waits a minute for Kafka if it can't be reached.
+    /// `directory` is this process's own, for what need not be read from Kafka again.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreachable`], [`NoTopic`](JournalError::NoTopic),
+    /// [`TopicPartitions`](JournalError::TopicPartitions),
+    /// [`Forbidden`](JournalError::Forbidden) and [`KafkaClient`](JournalError::KafkaClient),
+    /// each saying what to do.
+    pub async fn open(
+        settings: &model::Kafka,
+        directory: &Path,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, JournalError> {
+        Self::open_with(settings, directory, metrics, Tuning::default()).await
+    }
+
+    /// [`Kafka::open`] with other bounds.
+    ///
+    /// # Errors
+    /// As [`Kafka::open`].
+    pub async fn open_with(
+        settings: &model::Kafka,
+        directory: &Path,
+        metrics: Arc<Metrics>,
+        tuning: Tuning,
+    ) -> Result<Self, JournalError> {
+        let (settings, directory) = (settings.clone(), directory.to_owned());
+        let opened = spawn_blocking(move || open(&settings, &directory, &metrics, tuning));
+        opened.await.map_err(|_| JournalError::Closed)?
+    }
+
+    fn check(&self, partition: u32) -> Result<(), JournalError> {
+        if partition < self.partitions {
+            return Ok(());
+        }
+        Err(JournalError::NoSuchPartition(partition))
+    }
+
+    /// The partition's first offset and one past its last.
+    async fn watermarks(&self, partition: u32) -> Result<(Offset, Offset), JournalError> {
+        self.check(partition)?;
+        let (topic, consumer) = (self.topic.clone(), Arc::clone(self.reader.consumer()));
+        let asked = spawn_blocking(move || {
+            let number = i32::try_from(partition).unwrap_or(i32::MAX);
+            consumer.fetch_watermarks(&topic, number, ASK)
+        });
+        let (first, end) = asked
+            .await
+            .map_err(|_| JournalError::Closed)?
+            .map_err(|error| cannot_read(partition, &error))?;
+        let offset = |number| Offset::try_from(number).unwrap_or_default();
+        Ok((offset(first), offset(end)))
+    }
+}
+
+/// Bounds that are seldom other than their defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// How long to wait for Kafka at start.
+    pub patience: Duration,
+    /// Records that may wait to be confirmed.
+    pub queue: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { patience: PATIENCE, queue: writer::QUEUE }
+    }
+}
+
+fn open(
+    settings: &model::Kafka,
+    _directory: &Path,
+    metrics: &Arc<Metrics>,
+    tuning: Tuning,
+) -> Result<Kafka, JournalError> {
+    let failed = |error: KafkaError| JournalError::KafkaClient(error.to_string());
+    let (topic, partitions) = (settings.topic(model::Topic::Quotas), settings.partitions);
+    let health = Health::new(settings.brokers.join(","), topic.clone(), Arc::clone(metrics));
+    let consumer = reader::consumer(settings, &health).map_err(failed)?;
+    open::wait_for_topic(settings, &consumer, &health, tuning.patience)?;
+    let read_back = ReadBack::new(partitions, metrics);
+    let replaying = Arc::new(Replaying::new(topic.clone(), partitions));
+    let writer =
+        Writer::new(settings, tuning.queue, &health, &read_back, metrics).map_err(failed)?;
+    let shared = reader::Shared {
+        health: Arc::clone(&health),
+        read_back,
+        replaying: Arc::clone(&replaying),
+        metrics: Arc::clone(metrics),
+    };
+    let reader = Reader::start(topic.clone(), partitions, consumer, shared)?;
+    let balance = Balance::start(settings, &health)?;
+    Ok(Kafka { topic, partitions, writer, reader, replaying, balance, health })
+}
+
+#[async_trait]
+impl Journal for Kafka {
+    fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    async fn append(&self, partition: u32, record: Record) -> Result<Offset, JournalError> {
+        self.check(partition)?;
+        self.writer.append(partition, &record).await
+    }
+
+    async fn tail(&self, partition: u32, from: Offset) -> Result<Tail, JournalError> {
+        let (first, end) = self.watermarks(partition).await?;
+        // Whoever has read something must not read on behind a gap, nor in another topic.
+        if from > end || (from > 0 && from < first) {
+            return Err(JournalError::Restarted { partition, offset: from });
+        }
+        let (sender, tail) = Tail::channel();
+        self.replaying.open(partition, from.max(first), end);
+        self.reader.follow(Follow { partition, from, beginning: from <= first, sender });
+        Ok(tail)
+    }
+
+    async fn end(&self, partition: u32) -> Result<Offset, JournalError> {
+        Ok(self.watermarks(partition).await?.1)
+    }
+
+    async fn forget(&self, partition: u32, _ended: UnixMillis) -> Result<u64, JournalError> {
+        self.check(partition)?;
+        Ok(0)
+    }
+
+    fn share(&self) -> watch::Receiver<Share> {
+        self.balance.share()
+    }
+
+    async fn resign(&self) {
+        self.balance.resign().await;
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.health.trouble()
+    }
+
+    fn is_replayed(&self, partition: u32) -> bool {
+        self.replaying.is_done(partition)
+    }
+
+    fn replay(&self) -> Replay {
+        self.replaying.progress()
+    }
+}
+
+impl std::fmt::Debug for Kafka {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kafka").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}

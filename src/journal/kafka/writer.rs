@@ -1,0 +1,191 @@
+//! Writing: one idempotent producer for all partitions, so that all that waits for one broker
+//! goes in one request.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
+use std::time::Instant;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+
+use super::client::{Context, client_config, millis};
+use super::health::Health;
+use super::read_back::ReadBack;
+use crate::config::model;
+use crate::journal::{JournalError, Offset, Record};
+use crate::observe::{Event, Metrics};
+
+/// Records that may wait to be sent or confirmed. More at once than any machine serves requests;
+/// beyond it an append fails at once rather than late.
+pub(super) const QUEUE: usize = 16_384;
+
+pub(super) struct Writer {
+    topic: String,
+    config: ClientConfig,
+    producer: RwLock<Arc<Producer>>,
+    health: Arc<Health>,
+    read_back: Arc<ReadBack>,
+    metrics: Arc<Metrics>,
+}
+
+/// Dropped on a thread of its own: librdkafka waits for its threads.
+struct Producer(Option<FutureProducer<Context>>);
+
+impl Writer {
+    pub fn new(
+        settings: &model::Kafka,
+        queue: usize,
+        health: &Arc<Health>,
+        read_back: &Arc<ReadBack>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, KafkaError> {
+        let config = producer_config(settings, queue);
+        let producer = Producer::new(&config, health)?;
+        Ok(Self {
+            topic: settings.topic(model::Topic::Quotas),
+            config,
+            producer: RwLock::new(Arc::new(producer)),
+            health: Arc::clone(health),
+            read_back: Arc::clone(read_back),
+            metrics: Arc::clone(metrics),
+        })
+    }
+
+    pub async fn append(&self, partition: u32, record: &Record) -> Result<Offset, JournalError> {
+        let started = Instant::now();
+        let appended = self.send(partition, record, started).await;
+        match &appended {
+            Ok(_) => {
+                self.health.confirmed();
+                let seconds = started.elapsed().as_secs_f64();
+                self.metrics.record(Event::JournalCommit { records: 1, seconds });
+            }
+            Err(error) => {
+                let ambiguous = error.is_ambiguous();
+                if ambiguous {
+                    self.health.unconfirmed();
+                }
+                self.metrics.record(Event::JournalAppendFailed { ambiguous });
+            }
+        }
+        appended
+    }
+
+    async fn send(
+        &self,
+        partition: u32,
+        record: &Record,
+        started: Instant,
+    ) -> Result<Offset, JournalError> {
+        let number =
+            i32::try_from(partition).map_err(|_| JournalError::NoSuchPartition(partition))?;
+        let (key, bytes) = (record.key(), record.encode());
+        let probe = self.read_back.expect(partition, &key, started);
+        let mut renewed = false;
+        loop {
+            let producer = self.producer();
+            let record = FutureRecord::to(&self.topic)
+                .partition(number)
+                .key(key.as_bytes())
+                .payload(bytes.as_slice());
+            let delivery = producer.get()?.send_result(record).map_err(|(error, _)| error);
+            match delivery {
+                Ok(delivery) => {
+                    let delivered = delivery.await;
+                    self.renew_if_fatal(&producer);
+                    return match delivered {
+                        Ok(Ok(delivery)) => offset(delivery.offset),
+                        // It may have reached a broker in an earlier attempt, whatever the last
+                        // one says.
+                        Ok(Err((error, _))) => Err(JournalError::Unsure(reason(&error))),
+                        Err(_) => Err(JournalError::Unsure("the producer was closed".to_owned())),
+                    };
+                }
+                // It never left: a producer that failed for good takes nothing.
+                Err(error) if !renewed && self.renew_if_fatal(&producer) => {
+                    tracing::debug!(%error, "sent again by a new producer");
+                    renewed = true;
+                }
+                Err(error) => {
+                    self.read_back.forget(partition, probe);
+                    return Err(JournalError::NotWritten(reason(&error)));
+                }
+            }
+        }
+    }
+
+    fn producer(&self) -> Arc<Producer> {
+        Arc::clone(&self.producer.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// After a fatal error (a sequence or an epoch that the brokers refuse) a producer never works
+    /// again. What it had on its way is in doubt, and is reported so.
+    fn renew_if_fatal(&self, failed: &Arc<Producer>) -> bool {
+        let Ok(client) = failed.get() else { return false };
+        let Some((code, text)) = client.client().fatal_error() else { return false };
+        let mut current = self.producer.write().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&current, failed) {
+            return true;
+        }
+        tracing::error!(%code, reason = text, "the Kafka producer failed for good; a new one takes over");
+        match Producer::new(&self.config, &self.health) {
+            Ok(producer) => {
+                *current = Arc::new(producer);
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "no new Kafka producer could be made");
+                false
+            }
+        }
+    }
+}
+
+fn producer_config(settings: &model::Kafka, queue: usize) -> ClientConfig {
+    let mut config = client_config(settings, "journal-writer");
+    config
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        // Requests in progress gather what comes meanwhile; waiting for more adds only delay.
+        .set("linger.ms", "0")
+        .set("message.timeout.ms", millis(settings.delivery_timeout))
+        .set("request.timeout.ms", millis(settings.delivery_timeout))
+        .set("retry.backoff.ms", "20")
+        .set("retry.backoff.max.ms", "500")
+        .set("queue.buffering.max.messages", queue.to_string())
+        .set("queue.buffering.max.kbytes", "65536");
+    config
+}
+
+impl Producer {
+    fn new(config: &ClientConfig, health: &Arc<Health>) -> Result<Self, KafkaError> {
+        Ok(Self(Some(config.create_with_context(Context::new(health))?)))
+    }
+
+    fn get(&self) -> Result<&FutureProducer<Context>, JournalError> {
+        self.0.as_ref().ok_or(JournalError::Closed)
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        let producer = self.0.take();
+        // Without a thread it is dropped here.
+        let _ = thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(producer));
+    }
+}
+
+fn offset(number: i64) -> Result<Offset, JournalError> {
+    u64::try_from(number)
+        .map_err(|_| JournalError::Unsure("Kafka confirmed it without an offset".to_owned()))
+}
+
+fn reason(error: &KafkaError) -> String {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::QueueFull) => "too many writes to Kafka are waiting already".into(),
+        Some(RDKafkaErrorCode::MessageTimedOut) => "Kafka did not confirm it in time".into(),
+        Some(code) => format!("Kafka: {code}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,45 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use tollgate::journal::Share;
+
+async fn share_of(journal: &Kafka, wanted: impl FnMut(&Share) -> bool) -> BTreeSet<u32> {
+    let mut share = journal.share();
+    let found = timeout(PATIENCE, share.wait_for(wanted)).await;
+    let found = found.unwrap_or_else(|_| panic!("the share stayed {:?}", journal.share().borrow()));
+    found.unwrap().as_ref().clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateways_share_the_partitions_and_one_that_resigns_gives_its_share_up() {
+    let site = Site::new(Broker::shared(), 6).await;
+    let first = site.open().await;
+    let all: BTreeSet<u32> = (0..6).collect();
+    assert_eq!(share_of(&first, |share| share.len() == 6).await, all);
+    let second = site.another().open().await;
+    let theirs = share_of(&second, |share| share.len() == 3).await;
+    let mine = share_of(&first, |share| share.len() == 3).await;
+    assert_eq!(&mine | &theirs, all);
+
+    timeout(PATIENCE, first.resign()).await.unwrap();
+    assert!(first.share().borrow().is_empty());
+    assert_eq!(share_of(&second, |share| share.len() == 6).await, all);
+    // It goes on reading and writing: requests in progress are still counted.
+    let mut tail = first.tail(0, 0).await.unwrap();
+    first.append(0, claim(1)).await.unwrap();
+    assert_eq!(next(&mut tail).await.unwrap().1, claim(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sharing_out_reads_no_records() {
+    let site = Site::new(Broker::shared(), 1).await;
+    let journal = site.open().await;
+    share_of(&journal, |share| share.len() == 1).await;
+    for number in 0..100 {
+        journal.append(0, used(number, 1000, 1)).await.unwrap();
+    }
+    let mut tail = journal.tail(0, 0).await.unwrap();
+    take(&mut tail, 100).await;
+    let journal = site.another().open().await;
+    share_of(&journal, |share| share.is_empty()).await;
+}

@@ -1,0 +1,5 @@
+//! What rests on Apache Kafka, against a real one: topics, journal, account cache.
+
+mod broker;
+mod brokers;
+mod journal;
