@@ -39,6 +39,7 @@ pub fn router(control: Control) -> Router {
         .route("/routes", get(async |State(desk): Tool| Json(desk.control.routes())))
         .route("/clusters", get(async |State(desk): Tool| Json(desk.control.clusters())))
         .route("/identity", get(async |State(desk): Tool| Json(desk.control.identity())))
+        .route("/fleet", get(async |State(desk): Tool| Json(desk.control.fleet())))
         .route("/quotas/{account}", get(quotas))
         .route("/cache", get(async |State(desk): Tool| Json(desk.control.vault())))
         .route("/cache/{account}", get(cache))

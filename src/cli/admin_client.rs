@@ -13,6 +13,9 @@ pub(super) fn show_quota(admin: &AdminArgs, account: &str) -> Exit {
     let path = format!("/quotas/{}", escaped(account));
     run(admin, reqwest::Method::GET, &path, None, |view| {
         let buckets = view["quotas"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if let Some(owner) = view["owner"].as_str() {
+            println!("partition {}, owned by {owner}", view["partition"]);
+        }
         if buckets.is_empty() {
             println!("no uses are counted for this account");
         }
@@ -41,6 +44,46 @@ pub(super) fn reset_quota(admin: &AdminArgs, account: &str) -> Exit {
     run(admin, reqwest::Method::POST, &path, None, |done| {
         println!("given back: {} counts", done["buckets"]);
     })
+}
+
+/// Prints who owns which quota partitions, as one gateway sees it.
+pub(super) fn show_fleet(admin: &AdminArgs) -> Exit {
+    run(admin, reqwest::Method::GET, "/fleet", None, |view| {
+        println!("seen by {}", view["gateway"].as_str().unwrap_or_default());
+        if let Some(trouble) = view["journal"]["trouble"].as_str() {
+            println!("journal: {trouble}");
+        }
+        println!(
+            "{:>9}  {:<28} {:>10} {:>12} {:>10} {:<18} last claimed here",
+            "partition", "owner", "epoch", "next offset", "accounts", "role here"
+        );
+        for partition in view["partitions"].as_array().map(Vec::as_slice).unwrap_or_default() {
+            println!("{}", partition_line(partition));
+        }
+    })
+}
+
+fn partition_line(partition: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let number = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |n| n.to_string());
+    let claimed = &partition["claimed"];
+    let claimed = match claimed["at"].as_str() {
+        Some(at) => format!("{at} ({})", text(&claimed["reason"])),
+        None => "-".to_owned(),
+    };
+    let line = format!(
+        "{:>9}  {:<28} {:>10} {:>12} {:>10} {:<18} {claimed}",
+        number(&partition["partition"]),
+        text(&partition["owner"]),
+        number(&partition["epoch"]),
+        number(&partition["next_offset"]),
+        number(&partition["accounts"]),
+        text(&partition["role"]),
+    );
+    match partition["error"].as_str() {
+        Some(error) => format!("{line}\n{:>11}{error}", ""),
+        None => line,
+    }
 }
 
 /// Prints which answers of an account are kept.

@@ -10,6 +10,7 @@ Examples:
   tollgate run --config /etc/tollgate/tollgate.yaml
   tollgate explain tollgate.yaml GET https://api.bank.example/accounts/4711/summary
   tollgate quota show 4711 --admin http://127.0.0.1:9901
+  tollgate fleet --admin http://127.0.0.1:9901
 
 Exit status:
   0  done
@@ -57,6 +58,12 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: QuotaCommand,
+        /// The gateway.
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Look at the fleet through the admin port of one gateway: who owns which quota partitions.
+    Fleet {
         /// The gateway.
         #[command(flatten)]
         admin: AdminArgs,

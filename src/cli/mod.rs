@@ -46,6 +46,7 @@ pub fn main() -> ExitCode {
             QuotaCommand::Show { account } => admin_client::show_quota(&admin, &account),
             QuotaCommand::Reset { account } => admin_client::reset_quota(&admin, &account),
         },
+        Command::Fleet { admin } => admin_client::show_fleet(&admin),
         Command::Cache { command, admin } => match command {
             CacheCommand::Show { account } => admin_client::show_cache(&admin, &account),
             CacheCommand::Purge { what } => admin_client::purge_cache(&admin, &what),

@@ -110,6 +110,26 @@ impl Control {
         self.shared.keyrings.describe().iter().map(views::provider).collect()
     }
 
+    /// Quota partitions, who owns them, and how the journal does.
+    pub fn fleet(&self) -> Value {
+        let quotas = &self.shared.quotas;
+        let replay = quotas.replay();
+        json!({
+            "gateway": quotas.name(),
+            "owners": quotas.owners(),
+            "journal": {
+                "trouble": quotas.trouble(),
+                "replay": {
+                    "partitions_done": replay.done,
+                    "partitions": replay.partitions,
+                    "records": replay.records,
+                    "percent": replay.percent,
+                },
+            },
+            "partitions": quotas.partitions().iter().map(views::partition).collect::<Value>(),
+        })
+    }
+
     /// What an account has used.
     ///
     /// # Errors
@@ -119,7 +139,12 @@ impl Control {
         let rules: Vec<_> = self.snapshot.load().config.quotas.values().cloned().collect();
         let buckets = self.shared.quotas.account(&key, &rules);
         let quotas: Value = buckets.iter().map(views::bucket).collect();
-        Ok(json!({ "account": key.to_string(), "quotas": quotas }))
+        Ok(json!({
+            "account": key.to_string(),
+            "partition": self.shared.quotas.partition_number(&key),
+            "owner": self.shared.quotas.owner_of(&key),
+            "quotas": quotas,
+        }))
     }
 
     /// Gives an account all its quotas back, once that is durable.

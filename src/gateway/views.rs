@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::auth::ProviderView;
 use crate::config::model::{Action, Route, Visibility};
-use crate::quota::BucketView;
+use crate::quota::{BucketView, Out, PartitionView, Place, Role};
 use crate::vault::{EntryView, Tier, VaultStats};
 
 pub(super) fn route(route: &Route) -> Value {
@@ -53,6 +53,35 @@ pub(super) fn bucket(view: &BucketView) -> Value {
         "used": view.used,
         "limit": view.limit,
         "resets_at": view.resets.rfc3339(),
+    })
+}
+
+/// A quota partition: who owns it, and what this gateway knows of it.
+pub(super) fn partition(view: &PartitionView) -> Value {
+    let role = match view.role {
+        Role::Owning { .. } => "owner",
+        Role::Claiming { .. } | Role::Settling { .. } => "claiming",
+        Role::Out(Out::Idle | Out::Superseded) => "follower",
+        Role::Out(Out::ClaimFailed) => "claim failed",
+        Role::Out(Out::WriteFailed) => "write failed",
+        Role::Out(Out::Silent) => "nothing read back",
+        Role::Out(Out::Halted) => "can't read",
+    };
+    let claimed =
+        view.claimed.map(|(at, reason)| json!({ "at": at.rfc3339(), "reason": reason.word() }));
+    json!({
+        "partition": view.partition,
+        "owner": view.owner,
+        "epoch": view.epoch,
+        "here": view.place == Place::Here,
+        "role": role,
+        "replayed": view.replayed,
+        "next_offset": view.next,
+        "accounts": view.accounts,
+        "counts": view.entries,
+        "on_their_way": view.outstanding,
+        "claimed": claimed,
+        "error": view.error,
     })
 }
 

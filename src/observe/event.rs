@@ -107,6 +107,11 @@ pub enum Event<'a> {
         /// What was done.
         operation: VaultOperation,
     },
+    /// This gateway claimed a quota partition.
+    Claimed {
+        /// Why.
+        reason: ClaimReason,
+    },
     /// Something came of passing a request to the gateway that owns its account.
     Forwarded {
         /// What.
@@ -144,6 +149,28 @@ pub enum QuotaOutcome {
     Refunded,
     /// The ledger could not be asked.
     Unavailable,
+}
+
+/// Why a gateway claims a quota partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClaimReason {
+    /// It is its share.
+    Shared,
+    /// It was its own by the log, and it had stumbled or was started again.
+    Resumed,
+    /// Its owner can't be reached.
+    OwnerUnreachable,
+}
+
+impl ClaimReason {
+    /// The word in logs, metrics and views.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Resumed => "resumed",
+            Self::OwnerUnreachable => "owner_unreachable",
+        }
+    }
 }
 
 /// What came of passing a request on.

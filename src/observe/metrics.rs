@@ -79,6 +79,7 @@ pub struct Metrics {
     quota: Counters,
     journal_records: Counter,
     journal_commit_seconds: Histogram,
+    claims: Counters,
     forwarded: Counters,
     forward_seconds: Histogram,
     journal_append_failures: Counters,
@@ -133,6 +134,7 @@ impl Default for Metrics {
             quota: count(r, Name::Quota),
             journal_records: count(r, Name::JournalRecords),
             journal_commit_seconds: time(r, Name::JournalCommitSeconds, stage_histogram()),
+            claims: count(r, Name::Claims),
             forwarded: count(r, Name::Forwarded),
             forward_seconds: time(r, Name::ForwardSeconds, request_histogram()),
             journal_append_failures: count(r, Name::JournalAppendFailures),
@@ -227,6 +229,10 @@ impl Metrics {
             Event::JournalCommit { records, seconds } => {
                 self.journal_records.inc_by(records);
                 self.journal_commit_seconds.observe(seconds);
+            }
+            Event::Claimed { reason } => {
+                let labels = vec![("reason", reason.word().to_owned())];
+                self.claims.get_or_create(&labels).inc();
             }
             Event::Forwarded { outcome } => self.forwarded(outcome),
             Event::ForwardAnswered { seconds } => {

@@ -8,6 +8,6 @@ mod metrics;
 mod names;
 
 pub use access_log::AccessLog;
-pub use event::{Event, ForwardOutcome, QuotaOutcome, VaultOperation};
+pub use event::{ClaimReason, Event, ForwardOutcome, QuotaOutcome, VaultOperation};
 pub use exchange::{Exchange, Source};
 pub use metrics::{InProgress, Metrics};

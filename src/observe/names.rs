@@ -37,6 +37,8 @@ pub enum Name {
     JournalRecords,
     /// Time of a durable write, shared by all records in it.
     JournalCommitSeconds,
+    /// Quota partitions claimed, by reason.
+    Claims,
     /// What came of passing requests to the gateways that own their accounts.
     Forwarded,
     /// Time until an owner answered.
@@ -85,6 +87,7 @@ impl Name {
             Self::Quota => "tollgate_quota_reservations",
             Self::JournalRecords => "tollgate_journal_records",
             Self::JournalCommitSeconds => "tollgate_journal_commit_duration",
+            Self::Claims => "tollgate_claims",
             Self::Forwarded => "tollgate_forwarded",
             Self::ForwardSeconds => "tollgate_forward_duration",
             Self::JournalAppendFailures => "tollgate_journal_append_failures",
@@ -121,6 +124,7 @@ impl Name {
             Self::Quota => "Reservations in the ledger, by rule and outcome",
             Self::JournalRecords => "Records made durable in the journal",
             Self::JournalCommitSeconds => "Time of one durable write of the journal",
+            Self::Claims => "Quota partitions that this gateway claimed, by reason",
             Self::Forwarded => "What came of passing requests to the owners of their accounts",
             Self::ForwardSeconds => "Time until an account's owner answered",
             Self::JournalAppendFailures => "Records that did not become durable",

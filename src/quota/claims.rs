@@ -9,6 +9,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::owner::{Event, Out, Place, Role};
 use super::partition::{Partition, TICK};
+use crate::observe::ClaimReason;
 
 /// Longest wait between claims after failures.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
@@ -47,15 +48,17 @@ impl Claims {
             Role::Out(out) => out,
         };
         self.owning_since = None;
-        let mine = match partition.place_now() {
-            // By the log; or nobody's, and then by the share.
-            Place::Here => true,
-            Place::There { .. } | Place::Nowhere => partition.is_shared_out(),
+        let reason = match partition.place_now() {
+            // By the log.
+            Place::Here => ClaimReason::Resumed,
+            Place::There { .. } | Place::Nowhere if partition.is_shared_out() => {
+                ClaimReason::Shared
+            }
+            Place::There { .. } | Place::Nowhere => return,
         };
-        if !mine || !partition.is_replayed() || self.must_wait(out) {
-            return;
+        if partition.is_replayed() && !self.must_wait(out) {
+            partition.claim(reason);
         }
-        partition.claim();
     }
 
     fn owning(&mut self) {

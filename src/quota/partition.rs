@@ -14,6 +14,7 @@ use super::local::Local;
 use super::owner::{Ask, Bounds, Effect, Event, Now, Out, Owner, Place, Role};
 use super::seat::{Pending, Seat, seat};
 use crate::journal::{Bucket, Journal, JournalError, Offset, Record, Share, Tail};
+use crate::observe::{ClaimReason, Event as Happening, Metrics};
 use crate::request::{Clock, UnixMillis};
 
 /// Time between looks at silence, at what waits to be sent and at a claim that failed.
@@ -38,6 +39,9 @@ pub(super) struct Partition {
     share: watch::Receiver<Share>,
     /// All that was there when reading began has been taken in.
     replayed: AtomicBool,
+    /// When and why it was claimed last.
+    claimed: Mutex<Option<(UnixMillis, ClaimReason)>>,
+    metrics: Arc<Metrics>,
     /// A take-over is under way.
     taking: AtomicBool,
     error: Mutex<Option<JournalError>>,
@@ -50,6 +54,7 @@ impl Partition {
         bounds: Bounds,
         journal: &Arc<dyn Journal>,
         clock: &Arc<dyn Clock>,
+        metrics: &Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
             number,
@@ -63,6 +68,8 @@ impl Partition {
             place: watch::Sender::new(Place::Nowhere),
             share: journal.share(),
             replayed: AtomicBool::new(false),
+            claimed: Mutex::default(),
+            metrics: Arc::clone(metrics),
             taking: AtomicBool::new(false),
             error: Mutex::default(),
         })
@@ -107,6 +114,11 @@ impl Partition {
     /// Whether this gateway should own it, as the journal shares partitions out.
     pub fn is_shared_out(&self) -> bool {
         self.share.borrow().contains(&self.number)
+    }
+
+    /// When and why this gateway claimed it last.
+    pub fn claimed(&self) -> Option<(UnixMillis, ClaimReason)> {
+        *self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What last went wrong.
@@ -191,14 +203,18 @@ impl Partition {
                     epoch,
                     "its owner can't be reached: taking it"
                 );
-                this.claim();
+                this.claim(ClaimReason::OwnerUnreachable);
             }
             this.taking.store(false, Ordering::Release);
         });
     }
 
     /// Claims the partition.
-    pub fn claim(self: &Arc<Self>) {
+    pub fn claim(self: &Arc<Self>, reason: ClaimReason) {
+        tracing::info!(partition = self.number, reason = reason.word(), "claiming a partition");
+        self.metrics.record(Happening::Claimed { reason });
+        *self.claimed.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((self.clock.now(), reason));
         self.step([Event::Claim { nonce: uuid::Uuid::new_v4().as_u128() }]);
     }
 

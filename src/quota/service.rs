@@ -104,7 +104,7 @@ impl Quotas {
         let Patience { silence, hand_over, .. } = patience;
         let bounds = Bounds { silence, hand_over, entries };
         let partitions: Vec<_> = (0..count)
-            .map(|number| Partition::new(number, &name, bounds, &journal, &clock))
+            .map(|number| Partition::new(number, &name, bounds, &journal, &clock, &metrics))
             .collect();
         let roles: Vec<_> = partitions.iter().map(|partition| partition.role()).collect();
         let mut tasks: Vec<_> = partitions

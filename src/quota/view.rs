@@ -1,11 +1,12 @@
 use std::sync::Arc;
 
 use super::ledger::BucketUse;
-use super::owner::Role;
+use super::owner::{Place, Role};
 use super::partition::Partition;
 use super::window::Terms;
 use crate::config::model::QuotaRule;
 use crate::journal::{Label, Offset};
+use crate::observe::ClaimReason;
 use crate::request::UnixMillis;
 
 /// One bucket, as an operator sees it.
@@ -57,6 +58,12 @@ pub struct PartitionView {
     pub partition: u32,
     /// What this gateway is to it.
     pub role: Role,
+    /// Where its uses are counted.
+    pub place: Place,
+    /// Whether all that was there when reading began has been read.
+    pub replayed: bool,
+    /// When and why this gateway claimed it last.
+    pub claimed: Option<(UnixMillis, ClaimReason)>,
     /// Who made the newest claim.
     pub owner: Option<Arc<str>>,
     /// Offset of that claim.
@@ -85,6 +92,9 @@ impl PartitionView {
         Self {
             partition: partition.number,
             role: owner.role(),
+            place: partition.place_now(),
+            replayed: partition.is_replayed(),
+            claimed: partition.claimed(),
             owner: claim.map(|(_, claim)| Arc::clone(&claim.owner)),
             epoch: claim.map(|(epoch, _)| epoch),
             next: ledger.next(),

@@ -10,12 +10,21 @@ use super::claims;
 use super::owner::Place;
 use super::service::Quotas;
 use crate::account::AccountKey;
-use crate::journal::Offset;
+use crate::journal::{Offset, Replay};
 
 impl Quotas {
     /// The number of an account's partition.
     pub fn partition_number(&self, account: &AccountKey) -> u32 {
         account.partition(u32::try_from(self.partitions.len()).unwrap_or(u32::MAX))
+    }
+
+    /// The gateway that counts an account, by its name; `None` if nobody does yet.
+    pub fn owner_of(&self, account: &AccountKey) -> Option<Arc<str>> {
+        match self.partition_of(account)?.place_now() {
+            Place::Here => Some(Arc::clone(&self.name)),
+            Place::There { owner, .. } => Some(owner),
+            Place::Nowhere => None,
+        }
     }
 
     /// Where a partition's uses are counted. Waits, as long as for any answer of the ledger, while
@@ -61,6 +70,16 @@ impl Quotas {
                 Place::Nowhere => None,
             })
             .collect()
+    }
+
+    /// What this gateway calls itself in its claims.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How far the journal has been read.
+    pub fn replay(&self) -> Replay {
+        self.journal.replay()
     }
 
     /// What is wrong with the journal just now, in words for an operator.
