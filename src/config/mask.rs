@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 /// Keys whose values are secrets by nature.
-pub(super) const SECRET_KEYS: [&str; 3] = ["token", "account_key", "sealing_keys"];
+pub(super) const SECRET_KEYS: [&str; 4] = ["token", "account_key", "sealing_keys", "password"];
 /// Header fields whose values are secrets by nature.
 pub(super) const SECRET_HEADERS: [&str; 5] =
     ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"];

@@ -7,8 +7,8 @@ use super::model::{Config, Listener};
 /// Empty: it can be swapped in.
 ///
 /// Sockets are opened once, and so are the journal and the logs. All else is read anew: TLS and
-/// limits of ports, the admin token, routes, clusters, identity, rules, bounds and keys of the
-/// cache.
+/// limits of ports, certificates of the fleet, the admin token, routes, clusters, identity, rules,
+/// bounds and keys of the cache.
 pub fn restart_needed(old: &Config, new: &Config) -> Vec<String> {
     let mut reasons = ports(&old.listeners, &new.listeners);
     let mut differs = |differs: bool, what: &str, why: &str| {
@@ -22,6 +22,11 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<String> {
     differs(from.directory != to.directory, "state.directory", "it is opened at start");
     differs(from.partitions != to.partitions, "state.partitions", "they are fixed while in use");
     differs(from.account_key != to.account_key, "state.account_key", "all counts hang on it");
+    differs(old.kafka != new.kafka, "kafka", "its clients are made at start");
+    let listen = |config: &Config| config.fleet.as_ref().map(|fleet| fleet.listen);
+    differs(listen(old) != listen(new), "fleet.listen", "its socket is opened at start");
+    let name = |config: &Config| config.fleet.as_ref().map(|fleet| fleet.advertise.clone());
+    differs(name(old) != name(new), "fleet.advertise", "the journal knows this gateway by it");
     let (before, after) = (&old.observe, &new.observe);
     differs(before.log != after.log, "observe.log", "it is set at start");
     differs(before.access_log != after.access_log, "observe.access_log", "it is opened at start");

@@ -47,39 +47,76 @@ pub(super) fn socket(text: &str, at: &Spot<'_>, check: &mut Check<'_>) -> Option
     None
 }
 
+/// What is wrong with a host and port.
+enum Flaw {
+    NoPort,
+    BadPort,
+    BadHost,
+}
+
+/// Takes host and port apart; an IPv6 address loses its brackets.
+fn split(text: &str) -> Result<(&str, u16), Flaw> {
+    let (host, port) = text.rsplit_once(':').ok_or(Flaw::NoPort)?;
+    let port = port.parse::<u16>().ok().filter(|port| *port != 0).ok_or(Flaw::BadPort)?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match bare {
+        Some(bare) if bare.parse::<Ipv6Addr>().is_ok() => Ok((bare, port)),
+        None if is_host_name(host) => Ok((host, port)),
+        Some(_) | None => Err(Flaw::BadHost),
+    }
+}
+
+fn flawed(flaw: &Flaw, at: &Spot<'_>) -> String {
+    let what = match flaw {
+        Flaw::NoPort => "is not a host and port",
+        Flaw::BadPort => "has no port from 1 to 65535",
+        Flaw::BadHost => "has no host name or IP address",
+    };
+    format!("{} {what}", at.quoted())
+}
+
+const BRACKETS: &str = "an IPv6 address needs brackets: `[fd00::1]:8080`";
+
 /// Reads host and port of a backend.
 pub(super) fn endpoint(
     text: &str,
     at: &Spot<'_>,
     check: &mut Check<'_>,
 ) -> Option<(Arc<str>, u16)> {
-    let Some((host, port)) = text.rsplit_once(':') else {
-        let message = format!("{} is not a host and port", at.quoted());
-        let hint = match text.contains("://") {
-            true => "write only host and port; `tls:` makes it https",
-            false => "write it as in `10.0.1.1:8080` or `checking.bank.internal:8443`",
-        };
-        check.error(at, message).hint(hint);
-        return None;
+    let flaw = match split(text) {
+        Ok((host, port)) => return Some((host.into(), port)),
+        Err(flaw) => flaw,
     };
-    let Some(port) = port.parse::<u16>().ok().filter(|port| *port != 0) else {
-        check
-            .error(at, format!("{} has no port from 1 to 65535", at.quoted()))
-            .hint("write it as in `10.0.1.1:8080`; paths belong into `rewrite`");
-        return None;
+    let hint = match flaw {
+        Flaw::BadPort => "write it as in `10.0.1.1:8080`; paths belong into `rewrite`",
+        Flaw::NoPort | Flaw::BadHost if text.contains("://") => {
+            "write only host and port; `tls:` makes it https"
+        }
+        Flaw::NoPort => "write it as in `10.0.1.1:8080` or `checking.bank.internal:8443`",
+        Flaw::BadHost => BRACKETS,
     };
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    match bare {
-        Some(bare) if bare.parse::<Ipv6Addr>().is_ok() => return Some((bare.into(), port)),
-        None if is_host_name(host) => return Some((host.into(), port)),
-        Some(_) | None => {}
-    }
-    let message = format!("{} has no host name or IP address", at.quoted());
-    let hint = match text.contains("://") {
-        true => "write only host and port; `tls:` makes it https",
-        false => "an IPv6 address needs brackets: `[fd00::1]:8080`",
+    check.error(at, flawed(&flaw, at)).hint(hint);
+    None
+}
+
+/// Reads host and port of a broker or of another gateway; `example` is how it should look.
+pub(super) fn peer<'t>(
+    text: &'t str,
+    example: &str,
+    at: &Spot<'_>,
+    check: &mut Check<'_>,
+) -> Option<(&'t str, u16)> {
+    let flaw = match split(text) {
+        Ok(found) => return Some(found),
+        Err(flaw) => flaw,
     };
-    check.error(at, message).hint(hint);
+    let hint = match flaw {
+        Flaw::BadHost if !text.contains("://") => BRACKETS.to_owned(),
+        Flaw::NoPort | Flaw::BadPort | Flaw::BadHost => {
+            format!("write only host and port, as in `{example}`")
+        }
+    };
+    check.error(at, flawed(&flaw, at)).hint(hint);
     None
 }
 

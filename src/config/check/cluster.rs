@@ -89,22 +89,8 @@ fn tls(raw: &raw::BackendTls, at: &Spot<'_>, check: &mut Check<'_>) -> BackendTl
         .authorities
         .as_ref()
         .and_then(|text| files::authorities(text, &at.key("authorities"), check));
-    let client = match (&raw.certificate, &raw.key) {
-        (Some(certificate), Some(key)) => {
-            let (at_certificate, at_key) = (at.key("certificate"), at.key("key"));
-            files::pair((certificate, &at_certificate), (key, &at_key), check)
-                .map(|pair| (pair.chain_pem, Secret::new(pair.key_pem)))
-        }
-        (None, None) => None,
-        (Some(_), None) => {
-            check.error_on_key(&at.key("certificate"), "`certificate` needs `key`");
-            None
-        }
-        (None, Some(_)) => {
-            check.error_on_key(&at.key("key"), "`key` needs `certificate`");
-            None
-        }
-    };
+    let client = files::optional_pair(raw.certificate.as_deref(), raw.key.as_deref(), at, check)
+        .map(|pair| (pair.chain_pem, Secret::new(pair.key_pem)));
     BackendTls {
         server_name: raw.server_name.as_deref().map(Arc::from),
         authorities: authorities.map(|(_, pem)| pem),

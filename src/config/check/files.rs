@@ -108,6 +108,30 @@ pub(super) fn pair(
     })
 }
 
+/// Reads a chain and its key where both may be missing, below the keys `certificate` and `key`.
+pub(super) fn optional_pair(
+    certificate: Option<&str>,
+    key: Option<&str>,
+    at: &Spot<'_>,
+    check: &mut Check<'_>,
+) -> Option<Pair> {
+    let (at_certificate, at_key) = (at.key("certificate"), at.key("key"));
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            pair((certificate, &at_certificate), (key, &at_key), check)
+        }
+        (None, None) => None,
+        (Some(_), None) => {
+            check.error_on_key(&at_certificate, "`certificate` needs `key`");
+            None
+        }
+        (None, Some(_)) => {
+            check.error_on_key(&at_key, "`key` needs `certificate`");
+            None
+        }
+    }
+}
+
 /// Reads a bundle of authorities.
 pub(super) fn authorities(
     text: &str,

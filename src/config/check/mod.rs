@@ -12,8 +12,10 @@ mod compose;
 mod condition;
 mod edits;
 mod files;
+mod fleet;
 mod health;
 mod identity;
+mod kafka;
 mod limits;
 mod listener;
 mod matching;
@@ -84,6 +86,10 @@ impl Check<'_> {
         let listeners = listener::listeners(&raw.listen, &root.key("listen"), self);
         let admin = process::admin(raw.admin.as_ref(), &root.key("admin"), &listeners, self);
         let state = process::state(raw.state.as_ref(), &root.key("state"), self);
+        let kafka = kafka::kafka(raw.kafka.as_ref(), &root.key("kafka"), self);
+        let taken = fleet::Taken { listeners: &listeners, admin: admin.as_deref() };
+        let fleet = fleet::fleet(raw.fleet.as_ref(), &root.key("fleet"), &taken, self);
+        kafka::together(raw, root, self);
         let cache = process::cache(&raw.cache, &root.key("cache"), self);
         let observe = process::observe(&raw.observe, &root.key("observe"), self);
         let place = root.key("trusted_proxies");
@@ -107,8 +113,8 @@ impl Check<'_> {
             trusted_proxies,
             admin,
             state: Arc::new(state?),
-            kafka: None,
-            fleet: None,
+            kafka: kafka.map(Arc::new),
+            fleet: fleet.map(Arc::new),
             cache: Arc::new(cache),
             observe: Arc::new(observe),
             identity: names.providers.into_all(),
@@ -178,6 +184,13 @@ enum Bounds {
     Long,
     /// Like [`Bounds::Long`], but zero means not at all.
     LongOrNone,
+    /// How long what one process writes is kept for the others.
+    Days,
+    /// How long a record may be on its way to Kafka.
+    Delivery,
+    /// How long a member of a group may be silent. Kafka's own default allows no less; after more
+    /// too many requests would wait for a gateway that is gone.
+    Session,
 }
 
 impl Bounds {
@@ -189,6 +202,9 @@ impl Bounds {
             Self::Leeway => (0, 600),
             Self::Long => (1000, 400 * DAY),
             Self::LongOrNone => (0, 400 * DAY),
+            Self::Days => (1000 * DAY, 400 * DAY),
+            Self::Delivery => (500, 60),
+            Self::Session => (6000, 10),
         };
         (Duration::from_millis(least), Duration::from_secs(most))
     }

@@ -21,7 +21,8 @@ pub struct State {
     /// Keys the hash that stands for accounts in keys and logs. `None`: made at first start and
     /// kept in the directory.
     pub account_key: Option<Secret>,
-    /// Journal partitions. Fixed for the life of the state directory.
+    /// Partitions of the embedded journal. Fixed for the life of the state directory; says nothing
+    /// where there is Kafka.
     pub partitions: u32,
 }
 

@@ -4,6 +4,7 @@
 mod cluster;
 mod compose;
 mod fields;
+mod fleet;
 mod identity;
 mod limit;
 mod listener;
@@ -22,6 +23,7 @@ pub use cluster::{
 };
 pub use compose::{Compose, Conflict, Part};
 pub use fields::{Fields, NAME_PATTERN, OneOrMany};
+pub use fleet::{Fleet, Kafka, KafkaTls};
 pub use identity::{Algorithm, Provider};
 pub use limit::{Concurrency, Rate};
 pub use listener::{Certificate, ClientCertificates, Limits, Listener, ListenerTls, TlsVersion};
@@ -54,6 +56,11 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// Where counts and cached answers are kept.
     pub state: Option<State>,
+    /// Apache Kafka, for a fleet of gateways that count together. Without it this process counts
+    /// alone, on its own disk. Needs `fleet`, `state.account_key` and `cache.sealing_keys`.
+    pub kafka: Option<Kafka>,
+    /// How the gateways of a fleet reach each other. Needs `kafka`.
+    pub fleet: Option<Fleet>,
     /// Bounds and keys of the account cache.
     pub cache: Cache,
     /// Logs, and how the process stops.

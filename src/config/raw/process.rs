@@ -24,10 +24,11 @@ pub struct State {
     pub directory: String,
     /// Keys the hash that stands for account numbers in files, keys and logs; at least 32
     /// characters. Without it one is made at first start and kept in the folder. With another key
-    /// all counts start at zero.
+    /// all counts start at zero. All gateways of a fleet have the same.
     #[schemars(length(min = 32))]
     pub account_key: Option<String>,
-    /// Journal partitions. They are fixed once the folder is in use.
+    /// Journal partitions. They are fixed once the folder is in use. In a fleet
+    /// `kafka.partitions` says how many there are.
     #[serde(default = "whole::<16>")]
     #[schemars(range(min = 1, max = 1024))]
     pub partitions: u32,
@@ -44,7 +45,8 @@ pub struct Cache {
     /// Largest answer that is kept.
     pub max_entry: Bytes,
     /// Keys that seal stored answers, at least 32 characters each, newest first: the first seals,
-    /// all open. Without any, one is made at first start and kept in the state folder.
+    /// all open. Without any, one is made at first start and kept in the state folder. All gateways
+    /// of a fleet have the same.
     #[schemars(inner(length(min = 32)))]
     pub sealing_keys: Vec<String>,
 }

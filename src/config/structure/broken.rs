@@ -56,6 +56,11 @@ impl Broken {
         }
     }
 
+    /// Whether a section was taken out.
+    pub fn section(&self, section: &str) -> bool {
+        self.sections.contains(section)
+    }
+
     /// Whether a name was taken out, or may have been.
     pub fn name(&self, section: &str, name: &str) -> bool {
         self.sections.contains(section)

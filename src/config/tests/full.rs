@@ -24,12 +24,21 @@ fn full() -> (Folder, PathBuf) {
 #[test]
 fn every_key_reaches_the_model() {
     let (folder, main) = full();
-    let mut config = load(&main).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_model(&folder, &main, "tests/golden/config-full/model.txt");
+}
+
+#[test]
+fn every_key_of_a_fleet_reaches_the_model() {
+    let (folder, main) = super::fleet::fleet();
+    assert_model(&folder, &main, "tests/golden/config-full/fleet-model.txt");
+}
+
+fn assert_model(folder: &Folder, main: &Path, golden: &str) {
+    let mut config = load(main).unwrap_or_else(|problems| panic!("{problems}"));
     config.revision = "".into();
     let text = format!("{config:#?}\n").replace(&folder.0.path().display().to_string(), "DIR");
     let text = without_bytes(&text);
     assert!(!text.contains("0123456789abcdef"), "a secret is shown");
-    let golden = "tests/golden/config-full/model.txt";
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(golden, &text).unwrap();
     }
@@ -68,7 +77,7 @@ fn the_full_configuration_uses_every_key() {
     let schema = schema();
     let source = Path::new("tests/golden/config-full");
     let mut used = BTreeSet::new();
-    for file in ["full.yaml", "conf.d/more.yaml"] {
+    for file in ["full.yaml", "conf.d/more.yaml", "fleet.yaml"] {
         let text = fs::read_to_string(source.join(file)).unwrap();
         let value: Value = serde_saphyr::from_str(&text).unwrap();
         collect(&schema, &schema, &value, "", &mut used);

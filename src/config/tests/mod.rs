@@ -1,6 +1,7 @@
 //! Whole configurations: broken ones against golden files, shipped ones, what the model holds.
 
 mod files;
+mod fleet;
 mod full;
 mod golden;
 mod shipped;
@@ -33,6 +34,14 @@ fn load(path: &Path) -> Result<Config, Problems> {
 fn certificate(names: &[&str]) -> rcgen::CertifiedKey<rcgen::KeyPair> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     rcgen::generate_simple_self_signed(names).unwrap()
+}
+
+/// An authority as a fleet has it.
+fn authority(name: &str) -> rcgen::CertifiedIssuer<'static, rcgen::KeyPair> {
+    let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
+    rcgen::CertifiedIssuer::self_signed(parameters, rcgen::KeyPair::generate().unwrap()).unwrap()
 }
 
 /// A folder with files, for one test.
