@@ -3,10 +3,13 @@
 
 mod access;
 mod admin;
+#[path = "../kafka/broker.rs"]
+mod broker;
 mod cache;
 mod command;
 mod compose;
 mod disk;
+mod fleet;
 mod identity;
 mod kill;
 mod observe;

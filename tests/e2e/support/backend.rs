@@ -1,5 +1,6 @@
 //! A backend that answers exactly what a test wants, for what the bank never says.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
@@ -19,6 +20,8 @@ use tokio::task::JoinHandle;
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub target: String,
+    /// By name; the last one of a name that comes several times.
+    pub headers: BTreeMap<String, String>,
     pub body: Bytes,
 }
 
@@ -75,8 +78,12 @@ async fn serve(listener: TcpListener, answer: Arc<Answer>, seen: Arc<Mutex<Vec<S
 
 async fn read(request: http::Request<Incoming>) -> Seen {
     let (head, body) = request.into_parts();
+    let headers = head.headers.iter().map(|(name, value)| {
+        (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    });
     Seen {
         target: head.uri.to_string(),
+        headers: headers.collect(),
         body: body.collect().await.map(|body| body.to_bytes()).unwrap_or_default(),
     }
 }

@@ -20,11 +20,17 @@ pub struct Tollgate {
 }
 
 /// An answer, read whole.
-#[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text: String = String::from_utf8_lossy(&self.body).chars().take(400).collect();
+        write!(f, "{} {:?} {text}", self.status, self.headers)
+    }
 }
 
 impl Answer {
@@ -75,8 +81,12 @@ impl Tollgate {
     }
 
     pub fn start_unready(config: &str) -> Self {
+        Self::start_at(own_address(), config)
+    }
+
+    /// The same at an address that is known before.
+    pub fn start_at(address: Ipv4Addr, config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let address = own_address();
         let client =
             reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         write_config(folder.path(), address, config);
@@ -86,6 +96,7 @@ impl Tollgate {
 
     pub async fn until_ready(&self) {
         eventually("the gateway to be ready", async || {
+            assert!(self.process.is_running(), "it ended: {}", self.log());
             let answer = self.client.get(self.admin_url("/ready")).send().await;
             match answer {
                 Ok(answer) if answer.status().is_success() => Ok(()),

@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod bank;
+pub mod fleet;
 pub mod gateway;
 pub mod tls;
 pub mod wire;
@@ -54,6 +55,13 @@ impl Process {
 
     pub fn id(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_running(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+        // The state stands behind the name in parentheses; Z has ended and is not waited for yet.
+        stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with('Z') && !rest.is_empty())
     }
 
     pub fn signal(&self, signal: &str) {

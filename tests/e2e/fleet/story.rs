@@ -1,0 +1,57 @@
+//! The story of `make demo-fleet`.
+
+use super::SUMMARY;
+use crate::broker::Broker;
+use crate::support::Bank;
+use crate::support::fleet::Fleet;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_is_counted_and_cached_in_one_place_whichever_gateway_is_asked() {
+    let broker = Broker::shared();
+    let bank = Bank::start().await;
+    let fleet = Fleet::start(broker, &bank, 3, SUMMARY).await;
+    let token = bank.token("budget-app").await;
+    let path = "/accounts/4711/summary";
+
+    let first = fleet.gateways[0].get(path, &token).await;
+    assert_eq!(first.status, 200, "{first:?}");
+    assert!(!first.is_hit());
+    assert_eq!(bank.calls().await, 5);
+    for (gateway, left) in [(1, 2), (2, 1), (0, 0)] {
+        let again = fleet.gateways[gateway].get(path, &token).await;
+        assert!(again.is_hit(), "{again:?}");
+        assert_eq!(again.body, first.body);
+        assert_eq!(again.header("ratelimit").split(';').nth(1), Some(&*format!("r={left}")));
+    }
+    assert_eq!(bank.calls().await, 5, "the owner's cache answered for all");
+    for gateway in &fleet.gateways {
+        let refused = gateway.get(path, &token).await;
+        assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (429, "quota-exceeded"));
+    }
+    for gateway in &fleet.gateways {
+        let view = gateway.view("/quotas/4711").await;
+        assert_eq!(view["quotas"][0]["used"], 4, "every gateway can say what is used: {view}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_count_holds_when_the_owner_is_killed_and_another_takes_its_place() {
+    let broker = Broker::shared();
+    let bank = Bank::start().await;
+    let mut fleet = Fleet::start(broker, &bank, 3, SUMMARY).await;
+    let token = bank.token("budget-app").await;
+    let account = fleet.account_of(2).await;
+    let path = format!("/accounts/{account}/summary");
+    for _ in 0..2 {
+        assert_eq!(fleet.gateways[0].get(&path, &token).await.status, 200);
+    }
+    fleet.gateways[2].process().kill();
+    // The very next request is served: whoever gets it finds the owner gone and another takes over.
+    for (gateway, left) in [(0, 1), (1, 0)] {
+        let answer = fleet.gateways[gateway].get(&path, &token).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.header("ratelimit").split(';').nth(1), Some(&*format!("r={left}")));
+    }
+    let refused = fleet.gateways[1].get(&path, &token).await;
+    assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (429, "quota-exceeded"));
+}

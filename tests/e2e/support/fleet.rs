@@ -1,0 +1,156 @@
+//! Several gateways on one real Kafka.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use serde_json::Value;
+
+use super::gateway::base_config;
+use super::tls::Authority;
+use super::{Bank, Tollgate, eventually, own_address};
+use crate::broker::Broker;
+
+/// Partitions of a test's topics.
+pub const PARTITIONS: u32 = 6;
+
+/// Gateways that count together.
+pub struct Fleet {
+    pub gateways: Vec<Tollgate>,
+    pub authority: Authority,
+    config: String,
+}
+
+impl Fleet {
+    /// Gateways with these quotas and routes, once each of them owns something.
+    pub async fn start(broker: &Broker, bank: &Bank, size: usize, routes: &str) -> Self {
+        let mut fleet = Self::empty(broker, bank, routes).await;
+        for _ in 0..size {
+            fleet.join();
+        }
+        fleet.until_shared_out().await;
+        fleet
+    }
+
+    /// Topics and certificates for a fleet, and no gateway yet.
+    pub async fn empty(broker: &Broker, bank: &Bank, routes: &str) -> Self {
+        let prefix = broker.topic_prefix();
+        create_topics(broker, &prefix).await;
+        let authority = Authority::new("fleet");
+        let bootstrap: Vec<&str> = broker.bootstrap().split(',').collect();
+        let base = base_config(bank).replace(
+            "state: { directory: FOLDER/state }",
+            "state: { directory: FOLDER/state, account_key: 0123456789abcdef0123456789abcdef }\n\
+             cache: { sealing_keys: [0123456789abcdef0123456789abcdef] }",
+        );
+        let shared = format!(
+            "kafka: {{ brokers: {bootstrap:?}, topic_prefix: {prefix}, partitions: {PARTITIONS}, replication: 1 }}\n\
+             fleet: {{ listen: ADDRESS:7443, advertise: ADDRESS:7443, authorities: {}, certificate: CERTIFICATE, key: KEY }}\n",
+            authority.file().display()
+        );
+        let config = base.replace("clusters:\n", &format!("{shared}clusters:\n")) + routes;
+        Self { gateways: Vec::new(), authority, config }
+    }
+
+    /// Starts one more gateway.
+    pub fn join(&mut self) {
+        let address = own_address();
+        let file = format!("gateway-{}", self.gateways.len());
+        let signed = self.authority.sign(&file, &[&address.to_string()]);
+        let config = self
+            .config
+            .replace("CERTIFICATE", &signed.certificate_file.display().to_string())
+            .replace("KEY", &signed.key_file.display().to_string());
+        self.gateways.push(Tollgate::start_at(address, &config));
+    }
+
+    /// Waits until all gateways are ready, each owns something, and all agree on who owns what.
+    pub async fn until_shared_out(&self) {
+        for gateway in &self.gateways {
+            gateway.until_ready().await;
+        }
+        eventually("the partitions to be shared out", async || {
+            let views = self.owners().await;
+            let same = views.iter().all(|owners| *owners == views[0]);
+            let each = self.gateways.iter().all(|one| views[0].contains(&Self::name(one)));
+            if same && each && views[0].len() == PARTITIONS as usize { Ok(()) } else { Err(views) }
+        })
+        .await;
+        // Shared out once more while the last one joins, they may be on the move.
+        eventually("the partitions to rest", async || {
+            let before = self.epochs().await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let after = self.epochs().await;
+            if before == after { Ok(()) } else { Err((before, after)) }
+        })
+        .await;
+    }
+
+    /// The owner of each partition, as each gateway sees it.
+    pub async fn owners(&self) -> Vec<Vec<String>> {
+        self.seen(|partition| partition["owner"].as_str().map(str::to_owned)).await
+    }
+
+    async fn epochs(&self) -> Vec<Vec<u64>> {
+        self.seen(|partition| partition["epoch"].as_u64()).await
+    }
+
+    async fn seen<T>(&self, what: impl Fn(&Value) -> Option<T>) -> Vec<Vec<T>> {
+        let mut all = Vec::new();
+        for gateway in &self.gateways {
+            let view = gateway.view("/fleet").await;
+            all.push(view["partitions"].as_array().unwrap().iter().filter_map(&what).collect());
+        }
+        all
+    }
+
+    /// What a gateway calls itself.
+    pub fn name(gateway: &Tollgate) -> String {
+        format!("{}:7443", gateway.address())
+    }
+
+    /// The place among the gateways of the one that owns an account, as the first sees it.
+    pub async fn owner_of(&self, account: &str) -> usize {
+        self.owner_of_at(account, 0).await
+    }
+
+    /// The same as another one sees it.
+    pub async fn owner_of_at(&self, account: &str, at: usize) -> usize {
+        let view = self.gateways[at].view(&format!("/quotas/{account}")).await;
+        let owner = view["owner"].as_str().unwrap_or_default().to_owned();
+        let place = self.gateways.iter().position(|one| Self::name(one) == owner);
+        place.unwrap_or_else(|| panic!("{owner} is none of them: {view}"))
+    }
+
+    /// An account that this gateway owns.
+    pub async fn account_of(&self, gateway: usize) -> String {
+        for number in 4711..5711 {
+            let account = number.to_string();
+            if self.owner_of(&account).await == gateway {
+                return account;
+            }
+        }
+        panic!("gateway {gateway} owns nothing");
+    }
+}
+
+async fn create_topics(broker: &Broker, prefix: &str) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", broker.admin()).create().unwrap();
+    let names: Vec<String> = ["quotas", "account-cache", "account-changes"]
+        .map(|name| format!("{prefix}.{name}"))
+        .into();
+    let topics: Vec<NewTopic<'_>> = names
+        .iter()
+        .map(|name| {
+            NewTopic::new(name, PARTITIONS as i32, TopicReplication::Fixed(1))
+                .set("cleanup.policy", "compact,delete")
+                .set("message.timestamp.type", "LogAppendTime")
+        })
+        .collect();
+    let made = admin.create_topics(&topics, &AdminOptions::new()).await.unwrap();
+    for topic in made {
+        topic.unwrap();
+    }
+}
