@@ -1,6 +1,7 @@
 //! Several gateways on a real Kafka: what clients see, whichever gateway they ask.
 
 mod forward;
+mod ownership;
 mod story;
 
 /// The demo's route over five services, four unattended reads a day.

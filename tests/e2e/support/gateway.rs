@@ -127,6 +127,17 @@ impl Tollgate {
         &mut self.process
     }
 
+    pub fn pid(&self) -> String {
+        self.process.id().to_string()
+    }
+
+    /// SIGTERM, and waits until it has ended.
+    pub async fn terminate_and_wait(mut self) -> std::process::ExitStatus {
+        self.process.signal("TERM");
+        eventually("the gateway to end", async || self.process.exited().ok_or_else(|| self.log()))
+            .await
+    }
+
     pub fn client(&self) -> &reqwest::Client {
         &self.client
     }
