@@ -5,5 +5,7 @@ mod fleet;
 mod key;
 
 pub use extract::{MAX_ACCOUNTS, accounts};
-pub use fleet::{CredentialsError, Fleet, FleetError, PASSPORT, Passport, PassportError};
+pub use fleet::{
+    CallError, CredentialsError, ERRANDS, Fleet, FleetError, PASSPORT, Passport, PassportError,
+};
 pub use key::{AccountHasher, AccountKey};

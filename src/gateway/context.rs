@@ -40,6 +40,8 @@ pub struct Context {
     /// The configuration in force when the request began; it keeps it to its end.
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) arrival: Arrival,
+    /// Another gateway asked for something; no client is behind it.
+    pub(super) is_errand: bool,
     /// What the gateway that passed it on says of it.
     pub(super) passport: Option<Passport>,
     /// The other end of the connection on which the client sent it.
@@ -134,6 +136,7 @@ impl Context {
             started_at: now,
             snapshot,
             arrival,
+            is_errand: false,
             passport: None,
             peer: IpAddr::from([0, 0, 0, 0]),
             head: RequestHead::default(),

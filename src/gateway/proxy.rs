@@ -21,7 +21,7 @@ use pingora_proxy::Session;
 use super::context::{Arrival, Context};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
-use super::{admit, answer, caching, call, finish, forward, respond};
+use super::{admit, answer, caching, call, errands, finish, forward, respond};
 use crate::observe::Event;
 use crate::request::Refusal;
 use crate::vault;
@@ -64,6 +64,10 @@ impl ProxyHttp for Gateway {
     ) -> pingora::Result<bool> {
         if self.shared.is_draining() {
             session.set_keepalive(None);
+        }
+        if errands::serve(&self.shared, session, context).await? {
+            context.is_errand = true;
+            return Ok(true);
         }
         // A panic in one request must not end the others on this connection, and its caller is
         // owed an answer.
@@ -314,6 +318,8 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
-        finish::finish(&self.shared, session, error, context);
+        if !context.is_errand {
+            finish::finish(&self.shared, session, error, context);
+        }
     }
 }

@@ -116,7 +116,7 @@ async fn open_state(config: &Config, runtime: &Runtime) -> Result<Shared, ServeE
     let access_log = AccessLog::open(log, metrics.clone())
         .map_err(|error| file(&PathBuf::from(format!("{log:?}")), error))?;
     let fleet = open_fleet(config, runtime)?;
-    let quotas = open_quotas(config, fleet.as_deref(), &clock, &metrics).await?;
+    let quotas = open_quotas(config, fleet.clone(), &clock, &metrics).await?;
     let secret = match &config.state.account_key {
         Some(key) => key.reveal().as_bytes().to_vec(),
         None => {
@@ -149,7 +149,7 @@ fn open_fleet(config: &Config, runtime: &Runtime) -> Result<Option<Arc<Fleet>>, 
 
 async fn open_quotas(
     config: &Config,
-    fleet: Option<&Fleet>,
+    fleet: Option<Arc<Fleet>>,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
 ) -> Result<Arc<Quotas>, ServeError> {
@@ -163,8 +163,9 @@ async fn open_quotas(
         }
         None => Arc::new(Embedded::open(&directory, config.state.partitions, metrics.clone())?),
     };
-    let name = fleet.map_or("embedded", |fleet| fleet.name());
-    Ok(Quotas::open_with(journal, clock.clone(), metrics.clone(), name, patience).await?)
+    let name = fleet.as_ref().map_or_else(|| "embedded".into(), |fleet| fleet.name().clone());
+    let (clock, metrics) = (clock.clone(), metrics.clone());
+    Ok(Quotas::open_with(journal, clock, metrics, &name, fleet, patience).await?)
 }
 
 /// The kept key. A new one is made only where nothing was counted under another: with that, all

@@ -14,6 +14,10 @@ use super::shared::Shared;
 use super::snapshot::Snapshot;
 use crate::config::Watcher;
 
+/// For other gateways to take this one's partitions. Kafka's group shares them out anew within
+/// some heartbeats, unless it is in trouble.
+const HAND_OVER: Duration = Duration::from_secs(10);
+
 /// SIGHUP: the configuration again, and the access log's file again (logrotate).
 pub(super) async fn reload_on_hangup(reloader: Arc<Reloader>, shared: Arc<Shared>) {
     let Some(mut hangup) = listen(SignalKind::hangup()) else { return };
@@ -92,7 +96,7 @@ impl ShutdownSignalWatch for Drain {
         self.shared.start_draining();
         sleep(wait).await;
         // Before any port closes: what still comes is passed on to the partitions' new owners.
-        self.shared.quotas.hand_over().await;
+        self.shared.quotas.hand_over(HAND_OVER).await;
         self.until_idle(self.snapshot.load().config.observe.drain_timeout).await;
         ShutdownSignal::GracefulTerminate
     }

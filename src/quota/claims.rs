@@ -1,5 +1,4 @@
-//! When a gateway claims a partition, and when it lets go of one. Claims are safe at any time, so
-//! this is etiquette: it keeps gateways from taking partitions from each other to and fro.
+//! When a gateway claims a partition. Claims are safe at any time, so this is etiquette: it keeps gateways from taking partitions from each other to and fro.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::owner::{Event, Out, Place, Role};
+use super::owner::{Out, Place, Role};
 use super::partition::{Partition, TICK};
 use crate::observe::ClaimReason;
 
@@ -29,16 +28,6 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// The journal shares partitions out anew: takes what is this gateway's now, and lets go of
-    /// what is another's.
-    pub fn shared_out(&mut self, partition: &Arc<Partition>) {
-        if partition.is_shared_out() {
-            self.renew(partition);
-        } else if matches!(partition.role_now(), Role::Owning { .. }) {
-            partition.step([Event::HandOver]);
-        }
-    }
-
     /// Claims the partition if it is this gateway's by its share or by the log, and it does not
     /// own it.
     pub fn renew(&mut self, partition: &Arc<Partition>) {
@@ -48,16 +37,16 @@ impl Claims {
             Role::Out(out) => out,
         };
         self.owning_since = None;
-        let reason = match partition.place_now() {
+        let place = partition.place_now();
+        let mine = place == Place::Here || partition.is_shared_out();
+        if !mine || !partition.is_replayed() || self.must_wait(out) {
+            return;
+        }
+        match place {
             // By the log.
-            Place::Here => ClaimReason::Resumed,
-            Place::There { .. } | Place::Nowhere if partition.is_shared_out() => {
-                ClaimReason::Shared
-            }
-            Place::There { .. } | Place::Nowhere => return,
-        };
-        if partition.is_replayed() && !self.must_wait(out) {
-            partition.claim(reason);
+            Place::Here => partition.claim(ClaimReason::Resumed),
+            Place::Nowhere => partition.claim(ClaimReason::Shared),
+            Place::There { owner, .. } => partition.claim_from(owner, ClaimReason::Shared),
         }
     }
 

@@ -7,10 +7,12 @@
 
 mod charge;
 mod claims;
+mod errand;
 mod ledger;
 mod local;
 mod owner;
 mod partition;
+mod remote;
 mod reserve;
 mod seat;
 mod service;

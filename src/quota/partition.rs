@@ -8,11 +8,13 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use super::charge::Charge;
 use super::claims::Claims;
 use super::local::Local;
 use super::owner::{Ask, Bounds, Effect, Event, Now, Out, Owner, Place, Role};
+use super::remote;
 use super::seat::{Pending, Seat, seat};
+use super::window::Terms;
+use crate::account::Fleet;
 use crate::journal::{Bucket, Journal, JournalError, Offset, Record, Share, Tail};
 use crate::observe::{ClaimReason, Event as Happening, Metrics};
 use crate::request::{Clock, UnixMillis};
@@ -42,6 +44,8 @@ pub(super) struct Partition {
     /// When and why it was claimed last.
     claimed: Mutex<Option<(UnixMillis, ClaimReason)>>,
     metrics: Arc<Metrics>,
+    /// The other gateways; `None`: there are none.
+    fleet: Option<Arc<Fleet>>,
     /// A take-over is under way.
     taking: AtomicBool,
     error: Mutex<Option<JournalError>>,
@@ -55,6 +59,7 @@ impl Partition {
         journal: &Arc<dyn Journal>,
         clock: &Arc<dyn Clock>,
         metrics: &Arc<Metrics>,
+        fleet: Option<Arc<Fleet>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             number,
@@ -70,6 +75,7 @@ impl Partition {
             replayed: AtomicBool::new(false),
             claimed: Mutex::default(),
             metrics: Arc::clone(metrics),
+            fleet,
             taking: AtomicBool::new(false),
             error: Mutex::default(),
         })
@@ -136,11 +142,9 @@ impl Partition {
 
     /// Asks for one use each. All enter under one lock, so that requests that need the same
     /// buckets queue for them in the same order.
-    pub fn ask(self: &Arc<Self>, charges: &[&Charge]) -> Vec<Pending> {
+    pub fn ask(self: &Arc<Self>, charges: impl Iterator<Item = (Bucket, Terms)>) -> Vec<Pending> {
         let (asks, pending): (Vec<_>, Vec<_>) = charges
-            .iter()
-            .map(|charge| {
-                let (bucket, terms) = (charge.bucket().clone(), *charge.terms());
+            .map(|(bucket, terms)| {
                 let (waiter, pending) = seat(self, Some((bucket.clone(), terms)));
                 (Event::Ask(Ask { bucket, terms, waiter }), pending)
             })
@@ -207,6 +211,34 @@ impl Partition {
             }
             this.taking.store(false, Ordering::Release);
         });
+    }
+
+    /// Claims the partition once its owner has finished what is under way, so that nothing of that
+    /// becomes void.
+    pub fn claim_from(self: &Arc<Self>, owner: Arc<str>, reason: ClaimReason) {
+        let Some(fleet) = self.fleet.clone() else { return self.claim(reason) };
+        if self.taking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let this = Arc::clone(self);
+        self.runtime.spawn(async move {
+            remote::let_go(&fleet, &owner, this.number).await;
+            this.claim(reason);
+            this.taking.store(false, Ordering::Release);
+        });
+    }
+
+    /// Has the owner write down what this gateway admitted or gave back and can't write itself.
+    fn deliver_leftovers(self: &Arc<Self>) {
+        let (Some(fleet), Place::There { owner, .. }) = (&self.fleet, self.place_now()) else {
+            return;
+        };
+        let uses = self.owner().leftovers();
+        if uses.is_empty() {
+            return;
+        }
+        let (this, fleet) = (Arc::clone(self), Arc::clone(fleet));
+        self.runtime.spawn(async move { remote::deliver(&fleet, &this, &owner, uses).await });
     }
 
     /// Claims the partition.
@@ -286,7 +318,7 @@ impl Partition {
         loop {
             tokio::select! {
                 Ok(()) = share.changed() => {
-                    claims.shared_out(self);
+                    claims.renew(self);
                 }
                 count = tail.next_many(&mut batch, READ_AT_ONCE) => {
                     if count == 0 {
@@ -300,6 +332,7 @@ impl Partition {
                     self.note_replayed(&tail);
                     self.step([Event::Tick]);
                     claims.renew(self);
+                    self.deliver_leftovers();
                 }
             }
         }

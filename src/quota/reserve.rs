@@ -101,20 +101,46 @@ impl Quotas {
                 refuse_exceeded(partition, group, &self.metrics)?;
             }
         }
-        let deadline = Instant::now() + self.patience.answer;
-        for (partition, group) in groups.into_values() {
-            let mut refusal = None;
-            for (charge, pending) in group.iter().zip(partition.ask(&group)) {
-                let outcome = reservation.take(partition, charge, pending, deadline, lack).await;
-                refusal = refusal.or(outcome.err());
-            }
-            if let Some(refusal) = refusal {
+        let first = charges.first().map(|charge| self.partition_number(&charge.account()));
+        for (number, (partition, group)) in groups {
+            let is_first = first == Some(number);
+            let taken = self.reserve_group(&mut reservation, partition, &group, is_first, lack);
+            if let Err(refusal) = taken.await {
                 reservation.refund();
                 return Err(refusal);
             }
         }
         reservation.refund_on_drop = false;
         Ok(reservation)
+    }
+
+    /// Charges of one partition. A request is at the owner of its first account; uses of others that
+    /// are another gateway's are asked for there.
+    async fn reserve_group(
+        &self,
+        reservation: &mut Reservation,
+        partition: &Arc<Partition>,
+        group: &[&Charge],
+        is_first: bool,
+        lack: Lack,
+    ) -> Result<(), NotReserved> {
+        let mut refusal = None;
+        if let (Some(fleet), Place::There { owner, .. }, false) =
+            (&self.fleet, partition.place_now(), is_first)
+        {
+            let answers = self.reserve_elsewhere(fleet, &owner, group).await;
+            for (charge, answer) in group.iter().zip(answers) {
+                refusal = refusal.or(reservation.take(partition, charge, answer).err());
+            }
+        } else {
+            let deadline = Instant::now() + self.patience.answer;
+            let asked = group.iter().map(|charge| (charge.bucket().clone(), *charge.terms()));
+            for (charge, pending) in group.iter().zip(partition.ask(asked)) {
+                let taken = reservation.await_answer(partition, charge, pending, deadline, lack);
+                refusal = refusal.or(taken.await.err());
+            }
+        }
+        refusal.map_or(Ok(()), Err)
     }
 }
 
@@ -147,7 +173,7 @@ impl Reservation {
         }
     }
 
-    async fn take(
+    async fn await_answer(
         &mut self,
         partition: &Arc<Partition>,
         charge: &Charge,
@@ -157,24 +183,39 @@ impl Reservation {
     ) -> Result<(), NotReserved> {
         let answer = pending.answer(deadline).await;
         let elsewhere = matches!(partition.place_now(), Place::There { .. });
+        match answer {
+            Some(Answer::Unavailable(_)) if elsewhere && lack == Lack::Report => {
+                Err(NotReserved::Elsewhere { partition: partition.number })
+            }
+            Some(answer) => self.take(partition, charge, answer),
+            None => {
+                let outcome = self.do_without(partition, charge, Missing::Pending(pending))?;
+                count(&self.metrics, charge.rule(), outcome);
+                Ok(())
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        partition: &Arc<Partition>,
+        charge: &Charge,
+        answer: Answer,
+    ) -> Result<(), NotReserved> {
         let outcome = match answer {
-            Some(Answer::Admitted(held, standing)) => {
+            Answer::Admitted(held, standing) => {
                 self.hold(partition, charge, held, Book::Journal, standing);
                 QuotaOutcome::Admitted
             }
-            Some(Answer::Exceeded(standing)) => {
+            Answer::Exceeded(standing) => {
                 count(&self.metrics, charge.rule(), QuotaOutcome::Exceeded);
                 return Err(exceeded(partition, charge, standing).into());
             }
-            Some(Answer::Unavailable(_)) if elsewhere && lack == Lack::Report => {
-                return Err(NotReserved::Elsewhere { partition: partition.number });
-            }
-            Some(Answer::Unavailable(why)) => {
+            Answer::Unavailable(why) => {
                 self.do_without(partition, charge, Missing::Answered(why))?
             }
-            None => self.do_without(partition, charge, Missing::Pending(pending))?,
             // The answer to an operator's call.
-            Some(Answer::Reset) => QuotaOutcome::Unavailable,
+            Answer::Reset => QuotaOutcome::Unavailable,
         };
         count(&self.metrics, charge.rule(), outcome);
         Ok(())

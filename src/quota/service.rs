@@ -9,7 +9,7 @@ use super::owner::{Answer, Bounds, Event, Out, Place, Role};
 use super::partition::Partition;
 use super::reserve::limit_state;
 use super::view::{BucketView, PartitionView};
-use crate::account::AccountKey;
+use crate::account::{AccountKey, Fleet};
 use crate::config::model::QuotaRule;
 use crate::journal::{Bucket, Journal, JournalError};
 use crate::observe::Metrics;
@@ -70,6 +70,8 @@ pub struct Quotas {
     pub(super) partitions: Vec<Arc<Partition>>,
     pub(super) journal: Arc<dyn Journal>,
     pub(super) name: Arc<str>,
+    /// The other gateways; `None`: there are none.
+    pub(super) fleet: Option<Arc<Fleet>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) patience: Patience,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -87,7 +89,7 @@ impl Quotas {
         metrics: Arc<Metrics>,
         name: &str,
     ) -> Result<Arc<Self>, QuotaError> {
-        Self::open_with(journal, clock, metrics, name, Patience::default()).await
+        Self::open_with(journal, clock, metrics, name, None, Patience::default()).await
     }
 
     /// [`Quotas::open`] with other waits.
@@ -96,6 +98,7 @@ impl Quotas {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         name: &str,
+        fleet: Option<Arc<Fleet>>,
         patience: Patience,
     ) -> Result<Arc<Self>, QuotaError> {
         let name: Arc<str> = name.into();
@@ -104,7 +107,9 @@ impl Quotas {
         let Patience { silence, hand_over, .. } = patience;
         let bounds = Bounds { silence, hand_over, entries };
         let partitions: Vec<_> = (0..count)
-            .map(|number| Partition::new(number, &name, bounds, &journal, &clock, &metrics))
+            .map(|number| {
+                Partition::new(number, &name, bounds, &journal, &clock, &metrics, fleet.clone())
+            })
             .collect();
         let roles: Vec<_> = partitions.iter().map(|partition| partition.role()).collect();
         let mut tasks: Vec<_> = partitions
@@ -114,7 +119,7 @@ impl Quotas {
         tasks.push(tokio::spawn(sweep_for_ever(partitions.clone(), patience.sweep)));
         // From here on dropping it ends the tasks.
         let tasks = Mutex::new(tasks);
-        let quotas = Arc::new(Self { partitions, journal, name, metrics, patience, tasks });
+        let quotas = Arc::new(Self { partitions, journal, name, fleet, metrics, patience, tasks });
         for (partition, mut role) in quotas.partitions.iter().zip(roles) {
             if !partition.is_shared_out() {
                 continue;
@@ -162,11 +167,8 @@ impl Quotas {
             .collect()
     }
 
-    /// Sets all counts of an account to zero, durably; says of how many buckets.
-    ///
-    /// # Errors
-    /// If the journal doesn't confirm it in time.
-    pub async fn reset(&self, account: &AccountKey) -> Result<usize, QuotaError> {
+    /// [`Quotas::reset`] by this gateway.
+    pub(super) async fn reset_here(&self, account: &AccountKey) -> Result<usize, QuotaError> {
         let Some(partition) = self.partition_of(account) else { return Ok(0) };
         let buckets: Vec<Bucket> = partition.owner().buckets(account.as_bytes());
         let deadline = Instant::now() + self.patience.answer;
@@ -204,17 +206,16 @@ impl Quotas {
     }
 
     /// Gives all partitions to other gateways, if there are any, and waits until they have them:
-    /// from then on this gateway only passes requests on.
-    pub async fn hand_over(&self) {
-        let others =
-            self.partitions.iter().any(|one| matches!(one.place_now(), Place::There { .. }));
-        if others {
-            self.partitions.iter().for_each(|partition| partition.step([Event::HandOver]));
-            self.drain().await;
-        }
+    /// from then on this gateway only passes requests on. Until then it serves: each partition
+    /// goes over when its next owner asks for it.
+    pub async fn hand_over(&self, within: Duration) {
+        let others = self.owners().iter().any(|owner| **owner != *self.name);
         self.journal.resign().await;
-        let deadline = Instant::now() + self.patience.hand_over;
-        for partition in self.partitions.iter().filter(|_| others) {
+        if !others {
+            return;
+        }
+        let deadline = Instant::now() + within;
+        for partition in &self.partitions {
             let mut place = partition.place();
             let gone = place.wait_for(|place| *place != Place::Here);
             if timeout_at(deadline, gone).await.is_err() {

@@ -3,7 +3,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use openssl::pkey::PKey;
+use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
 use pingora::protocols::tls::CaType;
 use pingora::utils::tls::CertKey;
@@ -14,6 +14,8 @@ use crate::config::model;
 pub(super) struct Credentials {
     pub pair: Arc<CertKey>,
     pub authorities: Arc<CaType>,
+    /// For the fleet's own calls.
+    pub client: reqwest::Client,
     /// Tells these files' contents from any others.
     pub generation: u64,
 }
@@ -49,15 +51,37 @@ impl Credentials {
             let why = "the key does not belong to the fleet's certificate";
             return Err(wrong(&settings.key, why));
         }
+        let client = client(&authorities_pem, &chain, &key)
+            .ok_or_else(|| wrong(&settings.certificate, "no TLS client can be made with it"))?;
         // Never kept: it only tells one set of files from another within this process.
         let mut hasher = DefaultHasher::new();
         (&authorities_pem, &chain_pem, &key_pem).hash(&mut hasher);
         Ok(Self {
             pair: Arc::new(CertKey::new(chain, key)),
             authorities: Arc::new(authorities.into_boxed_slice()),
+            client,
             generation: hasher.finish(),
         })
     }
+}
+
+/// Trusts the fleet's authority and nobody else, and shows the gateway's own certificate.
+fn client(authorities: &[u8], chain: &[X509], key: &PKey<Private>) -> Option<reqwest::Client> {
+    let chain: Result<Vec<_>, _> = chain.iter().map(|one| one.to_pem()).collect();
+    let chain = chain.ok()?.concat();
+    // The one form that the client takes; the file may have another.
+    let key = key.private_key_to_pem_pkcs8().ok()?;
+    let identity = reqwest::Identity::from_pkcs8_pem(&chain, &key).ok()?;
+    reqwest::Client::builder()
+        .tls_backend_native()
+        .tls_version_min(reqwest::tls::Version::TLS_1_2)
+        .tls_certs_only(reqwest::Certificate::from_pem_bundle(authorities).ok()?)
+        .identity(identity)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(super::CONNECT)
+        .build()
+        .ok()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CredentialsError> {

@@ -1,9 +1,11 @@
 //! The other gateways of the fleet and how requests are passed to them: HTTP/2 over mutual TLS,
 //! under a certificate authority of the fleet's own.
 
+mod call;
 mod credentials;
 mod passport;
 
+pub use call::{CallError, ERRANDS};
 pub use credentials::CredentialsError;
 pub use passport::{PASSPORT, Passport, PassportError};
 

@@ -113,7 +113,7 @@ fn run(group: Group, inbox: &Receiver<Command>) {
 impl Member {
     fn change(&self, change: impl FnOnce(&mut BTreeSet<u32>)) {
         self.share.send_modify(|share| change(Arc::make_mut(share)));
-        tracing::info!(partitions = ?self.share.borrow(), "the group's proposal changed");
+        tracing::info!(partitions = ?**self.share.borrow(), "the group's proposal changed");
     }
 }
 

@@ -55,6 +55,9 @@ pub enum Event<T> {
     Owe(Bucket, Terms),
     /// An admitted use is given back.
     Refund(Held),
+    /// Uses that were admitted and some that are given back, in numbers, by an owner that is none
+    /// any more.
+    Settle(Held, u64, u64),
     /// An operator sets a bucket's count to zero.
     Reset(Bucket, T),
     /// Close all periods that ended by then.

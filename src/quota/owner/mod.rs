@@ -133,6 +133,9 @@ impl<T: Waiter> Owner<T> {
             Event::Ask(ask) => self.ask(ask, now, &mut effects),
             Event::Owe(bucket, terms) => self.owe(bucket, &terms, now, &mut effects),
             Event::Refund(held) => self.refund(held, now, &mut effects),
+            Event::Settle(held, served, refunds) => {
+                self.settle(&held, served, refunds, now, &mut effects);
+            }
             Event::Reset(bucket, waiter) => self.reset(bucket, waiter, now, &mut effects),
             Event::Sweep(ended) => self.sweep(ended, &mut effects),
             Event::HandOver => self.hand_over(now, &mut effects),

@@ -1,7 +1,7 @@
 //! An owner's dealings with buckets: asks, refunds, resets, and the records that carry them.
 
 use super::decide::{admit, decide, moment, start_round, tell};
-use super::event::{Answer, Ask, Effect, Held, Now, Role, Waiter, Why};
+use super::event::{Answer, Ask, Effect, Held, Now, Place, Role, Waiter, Why};
 use super::{MOST_DESKS, Owner};
 use crate::journal::{Bucket, Period, Use};
 use crate::quota::window::Terms;
@@ -38,6 +38,17 @@ impl<T: Waiter> Owner<T> {
     /// Under whichever epoch is this owner's now: sums go over epochs, so it need not be the one
     /// that admitted.
     pub(super) fn refund(&mut self, held: Held, now: Now, effects: &mut Vec<Effect<T>>) {
+        self.settle(&held, 0, 1, now, effects);
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        held: &Held,
+        served: u64,
+        refunds: u64,
+        now: Now,
+        effects: &mut Vec<Effect<T>>,
+    ) {
         let over = held.period.ends <= now.wall.max(self.ledger.horizon());
         let reset = self.ledger.bucket(&held.bucket).round() > held.round;
         if over || reset || self.desks.len() >= MOST_DESKS {
@@ -45,8 +56,30 @@ impl<T: Waiter> Owner<T> {
         }
         let desk = self.desks.entry(held.bucket.clone()).or_default();
         let lane = desk.lane(held.period, held.round);
-        lane.next.refunds = lane.next.refunds.saturating_add(1);
+        lane.next.served = lane.next.served.saturating_add(served);
+        lane.next.refunds = lane.next.refunds.saturating_add(refunds);
         self.advance(&held.bucket, now, effects);
+    }
+
+    /// Takes out what was served or given back and is not written down, if another gateway is the
+    /// one to do that.
+    pub fn leftovers(&mut self) -> Vec<(Held, u64, u64)> {
+        if !matches!(self.place(), Place::There { .. }) {
+            return Vec::new();
+        }
+        let mut left = Vec::new();
+        for (bucket, desk) in &mut self.desks {
+            for lane in desk.lanes.values_mut() {
+                let served = std::mem::take(&mut lane.next.served);
+                let refunds = std::mem::take(&mut lane.next.refunds);
+                if served > 0 || refunds > 0 {
+                    left.push((lane.held(bucket), served, refunds));
+                }
+            }
+            desk.tidy();
+        }
+        self.desks.retain(|_, desk| !desk.is_empty());
+        left
     }
 
     /// Opens the bucket's next round with an empty record. It lasts as long as all that it

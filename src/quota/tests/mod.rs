@@ -155,6 +155,7 @@ impl House {
             Arc::clone(&clock) as Arc<dyn Clock>,
             Arc::clone(&metrics),
             "gw-1",
+            None,
             patience,
         );
         let quotas = quotas.await.unwrap();

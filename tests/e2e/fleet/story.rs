@@ -5,6 +5,9 @@ use crate::broker::Broker;
 use crate::support::Bank;
 use crate::support::fleet::Fleet;
 
+/// Clients know the fleet by one name.
+const HOST: (&str, &str) = ("host", "accounts.bank.example");
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_is_counted_and_cached_in_one_place_whichever_gateway_is_asked() {
     let broker = Broker::shared();
@@ -13,19 +16,19 @@ async fn an_account_is_counted_and_cached_in_one_place_whichever_gateway_is_aske
     let token = bank.token("budget-app").await;
     let path = "/accounts/4711/summary";
 
-    let first = fleet.gateways[0].get(path, &token).await;
+    let first = fleet.gateways[0].get_with(path, &token, &[HOST]).await;
     assert_eq!(first.status, 200, "{first:?}");
     assert!(!first.is_hit());
     assert_eq!(bank.calls().await, 5);
     for (gateway, left) in [(1, 2), (2, 1), (0, 0)] {
-        let again = fleet.gateways[gateway].get(path, &token).await;
+        let again = fleet.gateways[gateway].get_with(path, &token, &[HOST]).await;
         assert!(again.is_hit(), "{again:?}");
         assert_eq!(again.body, first.body);
         assert_eq!(again.header("ratelimit").split(';').nth(1), Some(&*format!("r={left}")));
     }
     assert_eq!(bank.calls().await, 5, "the owner's cache answered for all");
     for gateway in &fleet.gateways {
-        let refused = gateway.get(path, &token).await;
+        let refused = gateway.get_with(path, &token, &[HOST]).await;
         assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (429, "quota-exceeded"));
     }
     for gateway in &fleet.gateways {
@@ -43,15 +46,15 @@ async fn the_count_holds_when_the_owner_is_killed_and_another_takes_its_place() 
     let account = fleet.account_of(2).await;
     let path = format!("/accounts/{account}/summary");
     for _ in 0..2 {
-        assert_eq!(fleet.gateways[0].get(&path, &token).await.status, 200);
+        assert_eq!(fleet.gateways[0].get_with(&path, &token, &[HOST]).await.status, 200);
     }
     fleet.gateways[2].process().kill();
     // The very next request is served: whoever gets it finds the owner gone and another takes over.
     for (gateway, left) in [(0, 1), (1, 0)] {
-        let answer = fleet.gateways[gateway].get(&path, &token).await;
+        let answer = fleet.gateways[gateway].get_with(&path, &token, &[HOST]).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(answer.header("ratelimit").split(';').nth(1), Some(&*format!("r={left}")));
     }
-    let refused = fleet.gateways[1].get(&path, &token).await;
+    let refused = fleet.gateways[1].get_with(&path, &token, &[HOST]).await;
     assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (429, "quota-exceeded"));
 }

@@ -131,9 +131,18 @@ impl Tollgate {
         self.process.id().to_string()
     }
 
-    /// SIGTERM, and waits until it has ended.
-    pub async fn terminate_and_wait(mut self) -> std::process::ExitStatus {
+    pub fn terminate(&self) {
         self.process.signal("TERM");
+    }
+
+    /// SIGTERM, and waits until it has ended.
+    pub async fn terminate_and_wait(self) -> std::process::ExitStatus {
+        self.terminate();
+        self.ended().await
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(mut self) -> std::process::ExitStatus {
         eventually("the gateway to end", async || self.process.exited().ok_or_else(|| self.log()))
             .await
     }

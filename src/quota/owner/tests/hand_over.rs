@@ -66,3 +66,25 @@ fn an_owner_whose_successor_never_comes_goes_on() {
     desk.write_all();
     desk.admitted(client);
 }
+
+#[test]
+fn what_an_owner_could_not_write_down_is_left_for_its_successor() {
+    let mut desk = Desk::owning();
+    let client = desk.ask(strict(4));
+    desk.write_all();
+    let (held, _) = desk.admitted(client);
+    assert_eq!(desk.owner.leftovers(), [], "it writes itself");
+    desk.ask(fast(9, 4));
+    desk.write(foreign_claim());
+    desk.step(Event::Refund(held.clone()));
+    let left = desk.owner.leftovers();
+    assert_eq!(left, [(held.clone(), 1, 1)], "one served, one given back");
+    assert_eq!(desk.owner.leftovers(), [], "once");
+    assert!(desk.owner.is_idle());
+    // They came back undelivered, and this gateway owns the partition again.
+    desk.step(Event::Settle(held, 1, 1));
+    desk.sent.clear();
+    desk.step(Event::Claim { nonce: 5 });
+    desk.write_all();
+    assert_eq!(desk.used(), 1);
+}

@@ -1,0 +1,176 @@
+//! Errands between gateways: sent from here, and done for others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::QuotaError;
+use super::charge::Charge;
+use super::errand::{Errand, Reply, WireAnswer, WireCharge, WireUse};
+use super::owner::{Answer, Event, Held, Place, Why};
+use super::partition::Partition;
+use super::service::Quotas;
+use crate::account::{AccountKey, CallError, Fleet};
+use crate::journal::AccountBytes;
+
+/// For an owner to finish what is under way in a partition that another is about to claim. One
+/// that is alive needs some milliseconds.
+const LET_GO: Duration = Duration::from_secs(1);
+/// Between looks at whether it has.
+const LET_GO_STEP: Duration = Duration::from_millis(2);
+/// For the delivery of uses that another owner must count.
+const DELIVERY: Duration = Duration::from_secs(5);
+
+/// Sends an errand.
+async fn send(
+    fleet: &Fleet,
+    owner: &str,
+    errand: &Errand,
+    within: Duration,
+) -> Result<Reply, CallError> {
+    let malformed = |error: serde_json::Error| CallError::NoAnswer(error.to_string());
+    let text = serde_json::to_vec(errand).map_err(malformed)?;
+    let reply = fleet.call(owner, text, within).await?;
+    serde_json::from_slice(&reply).map_err(malformed)
+}
+
+/// Has the owner of a partition finish what is under way. One that can't be asked is past caring.
+pub(super) async fn let_go(fleet: &Fleet, owner: &str, partition: u32) {
+    if let Err(error) = send(fleet, owner, &Errand::LetGo { partition }, LET_GO).await {
+        tracing::debug!(partition, owner, %error, "claiming without the owner's word");
+    }
+}
+
+/// Uses that this gateway admitted or gave back, and another must write down.
+pub(super) async fn deliver(
+    fleet: &Fleet,
+    partition: &Arc<Partition>,
+    owner: &str,
+    uses: Vec<(Held, u64, u64)>,
+) {
+    let wire = uses.iter().map(|(held, served, refunds)| WireUse::of(held, *served, *refunds));
+    let errand = Errand::Settle { uses: wire.collect() };
+    let keep_refunds = match send(fleet, owner, &errand, DELIVERY).await {
+        Ok(Reply::Done) => return,
+        // What may have been given back is not given back again: that could admit too many.
+        Err(CallError::NoAnswer(_)) => false,
+        Ok(_) | Err(CallError::NotReached(_) | CallError::Refused(_)) => true,
+    };
+    let kept = uses.into_iter().map(|(held, served, refunds)| {
+        Event::Settle(held, served, if keep_refunds { refunds } else { 0 })
+    });
+    partition.step(kept);
+}
+
+impl Quotas {
+    /// Asks the owner of a partition for a use of each bucket.
+    pub(super) async fn reserve_elsewhere(
+        &self,
+        fleet: &Fleet,
+        owner: &str,
+        charges: &[&Charge],
+    ) -> Vec<Answer> {
+        let wire = charges.iter().map(|charge| WireCharge::of(charge.bucket(), charge.terms()));
+        let errand = Errand::Reserve { charges: wire.collect() };
+        let (answers, why) = match send(fleet, owner, &errand, self.patience.answer).await {
+            Ok(Reply::Reserved { answers }) => (answers, Why::Unsure),
+            Ok(Reply::NotOwner) | Err(CallError::NotReached(_) | CallError::Refused(_)) => {
+                (Vec::new(), Why::NotOwner)
+            }
+            Ok(_) | Err(CallError::NoAnswer(_)) => (Vec::new(), Why::Unsure),
+        };
+        let mut answers = answers.into_iter();
+        let answer = |charge: &&Charge| {
+            answers
+                .next()
+                .and_then(|answer| answer.answer(charge.bucket()))
+                .unwrap_or(Answer::Unavailable(why))
+        };
+        charges.iter().map(answer).collect()
+    }
+
+    /// Sets all counts of an account to zero, durably, by its owner; says of how many buckets.
+    ///
+    /// # Errors
+    /// If it is not confirmed in time.
+    pub async fn reset(&self, account: &AccountKey) -> Result<usize, QuotaError> {
+        let place = self.partition_of(account).map(|partition| partition.place_now());
+        let (Some(Place::There { owner, .. }), Some(fleet)) = (place, &self.fleet) else {
+            return self.reset_here(account).await;
+        };
+        let errand = Errand::Reset { account: *account.as_bytes() };
+        match send(fleet, &owner, &errand, self.patience.answer).await {
+            Ok(Reply::Reset { buckets }) => Ok(buckets),
+            _ => Err(QuotaError::NotConfirmed),
+        }
+    }
+
+    /// Does what another gateway of the fleet asks.
+    ///
+    /// # Errors
+    /// The errand is none that this version knows.
+    pub async fn do_errand(&self, errand: &[u8]) -> Result<Bytes, serde_json::Error> {
+        let reply = match serde_json::from_slice(errand)? {
+            Errand::LetGo { partition } => self.do_let_go(partition).await,
+            Errand::Reset { account } => self.do_reset(account).await,
+            Errand::Reserve { charges } => self.do_reserve(charges).await,
+            Errand::Settle { uses } => self.do_settle(uses),
+        };
+        serde_json::to_vec(&reply).map(Bytes::from)
+    }
+
+    async fn do_let_go(&self, partition: u32) -> Reply {
+        let Some(partition) = self.partitions.get(partition as usize) else { return Reply::Failed };
+        if partition.place_now() != Place::Here {
+            return Reply::NotOwner;
+        }
+        partition.step([Event::HandOver]);
+        let deadline = Instant::now() + LET_GO;
+        while partition.owner().outstanding() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(LET_GO_STEP).await;
+        }
+        Reply::Done
+    }
+
+    async fn do_reset(&self, account: AccountBytes) -> Reply {
+        let account = AccountKey::from_bytes(account);
+        if self.partition_of(&account).is_none_or(|one| one.place_now() != Place::Here) {
+            return Reply::NotOwner;
+        }
+        self.reset_here(&account).await.map_or(Reply::Failed, |buckets| Reply::Reset { buckets })
+    }
+
+    async fn do_reserve(&self, charges: Vec<WireCharge>) -> Reply {
+        let charges: Vec<_> = charges.into_iter().map(WireCharge::charge).collect();
+        let first = charges.first().map(|(bucket, _)| AccountKey::from_bytes(bucket.account));
+        let Some(partition) = first.and_then(|account| self.partition_of(&account)) else {
+            return Reply::Failed;
+        };
+        if partition.place_now() != Place::Here {
+            return Reply::NotOwner;
+        }
+        let deadline = Instant::now() + self.patience.answer;
+        let mut answers = Vec::with_capacity(charges.len());
+        for mut pending in partition.ask(charges.into_iter()) {
+            answers.push(WireAnswer::of(pending.answer(deadline).await));
+        }
+        Reply::Reserved { answers }
+    }
+
+    fn do_settle(&self, uses: Vec<WireUse>) -> Reply {
+        let mine = |used: &WireUse| {
+            let partition = self.partition_of(&AccountKey::from_bytes(*used.account()));
+            partition.filter(|partition| partition.place_now() == Place::Here).cloned()
+        };
+        let Some(partitions) = uses.iter().map(mine).collect::<Option<Vec<_>>>() else {
+            return Reply::NotOwner;
+        };
+        for (partition, used) in partitions.iter().zip(uses) {
+            let (served, refunds) = (used.served, used.refunds);
+            partition.step([Event::Settle(used.held(), served, refunds)]);
+        }
+        Reply::Done
+    }
+}
