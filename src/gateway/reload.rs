@@ -5,6 +5,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use serde::Serialize;
 
+use super::keys;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use crate::config::{self, Problems};
@@ -110,7 +111,9 @@ impl Reloader {
             .map_err(|error| error.to_string())?;
         let ports =
             self.ports.prepare(&next.config.listeners).map_err(|error| error.to_string())?;
-        self.shared.vault.reconfigure(&next.config.cache).map_err(|error| error.to_string())?;
+        let cache = keys::cache_settings(&next.config.state.directory, &next.config.cache)
+            .map_err(|error| error.to_string())?;
+        self.shared.vault.reconfigure(&cache).map_err(|error| error.to_string())?;
         next.clusters.start(FIRST_ROUND).await;
         ports.commit();
         self.snapshot.store(Arc::new(next));

@@ -13,12 +13,13 @@ use pingora::server::{RunArgs, Server};
 use tokio::runtime::Runtime;
 
 use super::control::Control;
+use super::keyfile::KeyFileError;
 use super::proxy::Gateway;
 use super::reload::Reloader;
 use super::shared::{Parts, Shared};
 use super::signals::{self, Drain};
 use super::snapshot::{Snapshot, SnapshotError};
-use super::{early, keyfile};
+use super::{early, keys};
 use crate::account::AccountHasher;
 use crate::auth::Keyrings;
 use crate::config::model::Config;
@@ -44,6 +45,9 @@ pub enum ServeError {
         /// What the operating system says.
         error: io::Error,
     },
+    /// A key of the gateway's own can't be had.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
     /// The operating system gave no thread.
     #[error("no threads: {0}")]
     Runtime(io::Error),
@@ -114,36 +118,18 @@ async fn open_state(config: &Config, runtime: &Runtime) -> Result<Shared, ServeE
     let access_log = AccessLog::open(log, metrics.clone())
         .map_err(|error| file(&PathBuf::from(format!("{log:?}")), error))?;
     let quotas = Quotas::open(journal, clock.clone(), metrics.clone(), "embedded").await?;
-    let secret = match &config.state.account_key {
-        Some(key) => key.reveal().as_bytes().to_vec(),
-        None => {
-            let path = directory.join("account.key");
-            account_key(&path, &quotas).map_err(|error| file(&path, error))?
-        }
-    };
+    let account_key = keys::account_key(&config.state, &quotas)?;
+    let cache = keys::cache_settings(directory, &config.cache)?;
     Ok(Shared::new(Parts {
         access_log,
         keyrings: Keyrings::new(runtime.handle().clone(), clock.clone(), metrics.clone()),
-        accounts: AccountHasher::new(&secret),
+        accounts: AccountHasher::new(account_key.reveal().as_bytes()),
         quotas,
-        vault: Vault::open(directory, &config.cache, clock.clone(), metrics.clone())?,
+        vault: Vault::open(directory, &cache, clock.clone(), metrics.clone())?,
         resolver: Arc::new(Resolver::from_system()?),
         clock,
         metrics,
     }))
-}
-
-/// The kept key. A new one is made only where nothing was counted under another: with that, all
-/// counts would be looked for where they are not, and start at zero without a word.
-fn account_key(path: &Path, quotas: &Quotas) -> io::Result<Vec<u8>> {
-    let counted = quotas.partitions().iter().any(|partition| partition.accounts > 0);
-    if counted && !path.try_exists()? {
-        return Err(io::Error::other(
-            "is missing, and the journal has counts that only this key can find; restore it from \
-             a backup, or remove the whole state directory to begin at zero",
-        ));
-    }
-    keyfile::kept(path)
 }
 
 fn server_conf() -> ServerConf {

@@ -304,7 +304,7 @@ fn overwrite_all(state: &Path) {
     }
 }
 
-const DAMAGES: [Damage; 6] = [
+const DAMAGES: [Damage; 7] = [
     ("a flipped byte", flip_in_the_middle, &["journal", "restore"]),
     ("a log cut in half", cut_in_half, &["journal", "counts were lost", "Restore"]),
     ("garbage", overwrite_all, &["journal", "restore"]),
@@ -320,8 +320,13 @@ const DAMAGES: [Damage; 6] = [
     ),
     (
         "half an account key",
-        |state| fs::write(state.join("account.key"), [7; 16]).unwrap(),
+        |state| fs::write(state.join("account.key"), [b'A'; 22]).unwrap(),
         &["account.key", "restore"],
+    ),
+    (
+        "garbage for a sealing key",
+        |state| fs::write(state.join("sealing.key"), [7; 16]).unwrap(),
+        &["sealing.key", "restore", "remove it"],
     ),
 ];
 
