@@ -1,16 +1,17 @@
 //! A disk that is full, read-only, shared or damaged: clear words, and no confirmed use is lost.
 
-mod small;
+mod files;
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use files::{copy_all, files};
 use futures::future::join_all;
-use small::{SmallDisk, copy_all, files};
 
 use crate::quota::{a_while_ago, used};
+use crate::shared::small_disk::SmallDisk;
 use crate::support::gateway::base_config;
 use crate::support::{Answer, Bank, Process, Tollgate, eventually, own_address};
 

@@ -14,6 +14,8 @@ mod quota;
 mod reload;
 mod request;
 mod route;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod story;
 mod support;
 mod transform;

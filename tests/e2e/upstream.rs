@@ -3,18 +3,15 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Response};
-use openssl::pkey::PKey;
-use openssl::ssl::{SslAcceptor, SslMethod};
-use openssl::x509::X509;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use openssl::ssl::SslAcceptor;
 use serde_json::{Value, json};
 
 use crate::support::gateway::base_config;
+use crate::support::tls::Authority;
 use crate::support::{Answer, Backend, Bank, Tollgate, eventually};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -430,41 +427,21 @@ async fn path_query_and_host_are_rewritten_as_configured() {
     assert_eq!(field(&told, "host"), [endpoint(&bank, "checking")]);
 }
 
-/// A TLS server whose certificate is for `core.bank.internal`; its authority stands in the file.
+/// A TLS server whose certificate is for `core.bank.internal`, signed by the authority it knows.
 struct TlsBackend {
     port: u16,
-    authority: PathBuf,
-    stranger: PathBuf,
-}
-
-fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name.push(rcgen::DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    known: Authority,
+    stranger: Authority,
 }
 
 impl TlsBackend {
-    fn start(folder: &Path) -> Self {
-        let (known, stranger) = (authority("known"), authority("stranger"));
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["core.bank.internal".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &known).unwrap();
-        let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap();
-        acceptor.set_certificate(&X509::from_pem(certificate.pem().as_bytes()).unwrap()).unwrap();
-        let key = PKey::private_key_from_pem(key.serialize_pem().as_bytes()).unwrap();
-        acceptor.set_private_key(&key).unwrap();
+    fn start() -> Self {
+        let (known, stranger) = (Authority::new("known"), Authority::new("stranger"));
+        let acceptor = known.sign("server", &["core.bank.internal"]).acceptor().build();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let acceptor = acceptor.build();
         std::thread::spawn(move || serve_tls(&listener, &acceptor));
-        let write = |name: &str, pem: String| {
-            let path = folder.join(name);
-            std::fs::write(&path, pem).unwrap();
-            path
-        };
-        let authority = write("known.pem", known.pem());
-        Self { port, authority, stranger: write("stranger.pem", stranger.pem()) }
+        Self { port, known, stranger }
     }
 }
 
@@ -490,19 +467,19 @@ fn serve_tls(listener: &TcpListener, acceptor: &SslAcceptor) {
 #[tokio::test]
 async fn a_backends_certificate_must_have_the_right_name_and_authority() {
     let bank = Bank::start().await;
-    let server = TlsBackend::start(bank.folder());
-    let tls = |name: &str, authority: &Path| {
+    let server = TlsBackend::start();
+    let tls = |name: &str, authority: &Authority| {
         format!(
             "endpoints: [\"127.0.0.1:{}\"], tls: {{ server_name: {name}, authorities: {} }}",
             server.port,
-            authority.display()
+            authority.file().display()
         )
     };
     let other = |id: &str, cluster: &str| format!("  {id}: {{ {cluster} }}\n");
-    let clusters = other("misnamed", &tls("other.bank.internal", &server.authority))
+    let clusters = other("misnamed", &tls("other.bank.internal", &server.known))
         + &other("strange", &tls("core.bank.internal", &server.stranger))
         + &other("plain", &format!("endpoints: [\"127.0.0.1:{}\"]", server.port));
-    let right = tls("core.bank.internal", &server.authority);
+    let right = tls("core.bank.internal", &server.known);
     let mut text = config(&bank, &right, "").replace("routes:\n", &format!("{clusters}routes:\n"));
     for id in ["misnamed", "strange", "plain"] {
         text += &route(id, "").replace("cluster: own", &format!("cluster: {id}"));
