@@ -153,6 +153,38 @@ async fn a_signal_and_the_admin_port_reload_what_no_watch_can_see() {
 }
 
 #[tokio::test]
+async fn a_file_that_came_in_with_a_reload_that_was_asked_for_is_watched() {
+    let bank = Bank::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let part = folder.path().join("part.yaml");
+    fs::write(&part, format!("routes:\n{}", saying("part", "one"))).unwrap();
+    let gateway = Tollgate::start(&config(&bank, "one")).await;
+    let include = format!("include: [\"{}\"]\n", part.display());
+    gateway.rewrite_config(&(include + &config(&bank, "two")));
+    reload(&gateway).await;
+    until_says(&gateway, "/part", "one").await;
+    fs::write(&part, format!("routes:\n{}", saying("part", "two"))).unwrap();
+    until_says(&gateway, "/part", "two").await;
+}
+
+#[tokio::test]
+async fn one_change_is_one_reload() {
+    let bank = Bank::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Tollgate::start(&config(&bank, "one")).await;
+    // The files that are read become others with each of the changes.
+    for number in 1..=5 {
+        let part = folder.path().join(format!("{number}.yaml"));
+        fs::write(&part, format!("routes:\n{}", saying("part", &number.to_string()))).unwrap();
+        let include = format!("include: [\"{}\"]\n", part.display());
+        gateway.rewrite_config(&(include + &config(&bank, "one")));
+        until_says(&gateway, "/part", &number.to_string()).await;
+    }
+    let counted = metric(&gateway, r#"tollgate_reloads_total{ok="true"}"#).await;
+    assert_eq!(counted, 5);
+}
+
+#[tokio::test]
 async fn a_wrong_file_changes_nothing_is_seen_everywhere_and_a_right_one_heals() {
     let bank = Bank::start().await;
     let gateway = Tollgate::start(&config(&bank, "one")).await;
