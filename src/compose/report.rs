@@ -5,8 +5,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use http::StatusCode;
 
-use crate::request::JsonError;
-use crate::request::Refusal;
+use crate::request::{JsonError, Refusal};
 use crate::upstream::{CallError, Failure};
 
 /// What a composition leaves behind for the request that it answers: shared between the request's
@@ -178,6 +177,11 @@ impl Fault {
 }
 
 impl ComposeReport {
+    /// Backend calls that all parts made, further tries of each apart.
+    pub fn calls(&self) -> usize {
+        self.parts.iter().map(|part| part.calls).sum()
+    }
+
     /// The refusal, if the request failed.
     pub fn refusal(&self) -> Option<Refusal> {
         self.failure.as_ref().map(|failure| Refusal::PartFailed {

@@ -1,7 +1,6 @@
 //! The security checks, in the order in which they are made.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use pingora_proxy::Session;
@@ -21,21 +20,21 @@ pub(super) async fn admit(
     session: &mut Session,
     context: &mut Context,
 ) -> Result<(), Refusal> {
-    let mut lap = context.started;
+    context.stages.begin("route");
     head::read(session, context)?;
     find_route(session, context)?;
-    lap = context.stages.lap("route", lap);
+    context.stages.begin("auth");
     authenticate(shared, session, context).await?;
-    lap = context.stages.lap("auth", lap);
+    context.stages.begin("access");
     check_access(session, context)?;
-    lap = context.stages.lap("access", lap);
+    context.stages.begin("limit");
     check_limits(shared, session, context)?;
-    lap = context.stages.lap("limit", lap);
+    context.stages.begin("guard");
     guard_body(session, context).await?;
-    lap = context.stages.lap("guard", lap);
-    charge_accounts(shared, session, context, &mut lap).await?;
-    context.stages.lap("quota", lap);
-    Ok(())
+    context.stages.begin("account");
+    let charges = find_accounts(shared, session, context)?;
+    context.stages.begin("quota");
+    reserve(shared, context, charges).await
 }
 
 fn find_route(session: &Session, context: &mut Context) -> Result<(), Refusal> {
@@ -117,15 +116,14 @@ async fn read_body(session: &mut Session, budget: &mut BodyBudget) -> Result<Byt
     }
 }
 
-/// Finds the accounts and reserves a use of each in every rule: all or none.
-async fn charge_accounts(
+/// Finds the accounts, and what each rule charges for each of them.
+fn find_accounts(
     shared: &Shared,
     session: &Session,
     context: &mut Context,
-    lap: &mut Instant,
-) -> Result<(), Refusal> {
+) -> Result<Vec<Charge>, Refusal> {
     let Some(plan) = context.plan.clone() else { return Err(Refusal::NoRoute) };
-    let Some(source) = &plan.route.account else { return Ok(()) };
+    let Some(source) = &plan.route.account else { return Ok(Vec::new()) };
     let headers = &session.req_header().headers;
     let accounts = account::accounts(source, &context.facts(headers))?;
     let mut charges = Vec::with_capacity(accounts.len() * plan.route.quotas.len());
@@ -138,12 +136,21 @@ async fn charge_accounts(
         context.account_keys.push(key);
     }
     context.account = accounts.into_iter().next();
-    *lap = context.stages.lap("account", *lap);
-    if !charges.is_empty() {
-        let reservation = shared.quotas.reserve(charges).await?;
-        context.limits.extend_from_slice(reservation.states());
-        context.reservation = Some(reservation);
+    Ok(charges)
+}
+
+/// Reserves a use for each charge: all or none.
+async fn reserve(
+    shared: &Shared,
+    context: &mut Context,
+    charges: Vec<Charge>,
+) -> Result<(), Refusal> {
+    if charges.is_empty() {
+        return Ok(());
     }
+    let reservation = shared.quotas.reserve(charges).await?;
+    context.limits.extend_from_slice(reservation.states());
+    context.reservation = Some(reservation);
     Ok(())
 }
 

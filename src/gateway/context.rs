@@ -82,18 +82,32 @@ pub(super) struct UpstreamCall {
 
 /// Seconds spent in each stage.
 #[derive(Default)]
-pub(super) struct Stages(Vec<(&'static str, f64)>);
+pub(super) struct Stages {
+    seconds: Vec<(&'static str, f64)>,
+    current: Option<(&'static str, Instant)>,
+}
 
 impl Stages {
-    /// Notes a stage that began at `from`; returns now, for the next one.
-    pub fn lap(&mut self, stage: &'static str, from: Instant) -> Instant {
+    /// A stage begins, and the one before it ends.
+    pub fn begin(&mut self, stage: &'static str) {
         let now = Instant::now();
-        self.0.push((stage, (now - from).as_secs_f64()));
-        now
+        self.end_at(now);
+        self.current = Some((stage, now));
+    }
+
+    /// The stage that is under way ends, whether it let the request pass or not.
+    pub fn end(&mut self) {
+        self.end_at(Instant::now());
+    }
+
+    fn end_at(&mut self, now: Instant) {
+        if let Some((stage, from)) = self.current.take() {
+            self.seconds.push((stage, (now - from).as_secs_f64()));
+        }
     }
 
     pub fn as_slice(&self) -> &[(&'static str, f64)] {
-        &self.0
+        &self.seconds
     }
 }
 

@@ -66,6 +66,7 @@ impl ProxyHttp for Gateway {
         // owed an answer.
         let admitted =
             AssertUnwindSafe(admit::admit(&self.shared, session, context)).catch_unwind().await;
+        context.stages.end();
         let refusal = match admitted {
             Ok(Ok(())) => return Ok(respond::own_answer(session, context).await),
             Ok(Err(refusal)) => refusal,
