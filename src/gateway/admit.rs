@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use pingora_proxy::Session;
 
+use super::caching;
 use super::context::Context;
 use super::head;
 use super::shared::Shared;
@@ -34,7 +35,7 @@ pub(super) async fn admit(
     context.stages.begin("account");
     let charges = find_accounts(shared, session, context)?;
     context.stages.begin("quota");
-    reserve(shared, context, charges).await
+    reserve(shared, session, context, charges).await
 }
 
 fn find_route(session: &Session, context: &mut Context) -> Result<(), Refusal> {
@@ -139,19 +140,57 @@ fn find_accounts(
     Ok(charges)
 }
 
-/// Reserves a use for each charge: all or none.
+/// Reserves a use for each charge: all or none. Rules that count no hits are not asked as long as
+/// the vault may have the answer, or they would refuse hits when they are used up.
 async fn reserve(
     shared: &Shared,
+    session: &Session,
     context: &mut Context,
-    charges: Vec<Charge>,
+    mut charges: Vec<Charge>,
 ) -> Result<(), Refusal> {
+    if caching::may_answer(session, context) {
+        (charges, context.backend_charges) =
+            charges.into_iter().partition(|charge| charge.rule().count_hits);
+    }
+    if !charges.is_empty() {
+        let reservation = shared.quotas.reserve(charges).await?;
+        context.limits.extend_from_slice(reservation.states());
+        context.reservation = Some(reservation);
+    }
+    Ok(())
+}
+
+/// Asks the rules that count no hits, for a request that the vault could not answer. If one of
+/// them refuses, the others give their uses back: all or none here too.
+pub(super) async fn charge_backend_call(
+    shared: &Shared,
+    context: &mut Context,
+) -> Result<(), Refusal> {
+    let charges = std::mem::take(&mut context.backend_charges);
     if charges.is_empty() {
         return Ok(());
     }
-    let reservation = shared.quotas.reserve(charges).await?;
-    context.limits.extend_from_slice(reservation.states());
-    context.reservation = Some(reservation);
-    Ok(())
+    context.stages.begin("quota");
+    let reserved = shared.quotas.reserve(charges).await;
+    context.stages.end();
+    let before = context.reservation.take();
+    match reserved {
+        Ok(reservation) => {
+            context.limits.extend_from_slice(reservation.states());
+            context.reservation = Some(match before {
+                Some(before) => before.join(reservation),
+                None => reservation,
+            });
+            Ok(())
+        }
+        Err(refusal) => {
+            if let Some(before) = before {
+                context.limits.retain(|state| !before.states().contains(state));
+                before.refund();
+            }
+            Err(refusal)
+        }
+    }
 }
 
 fn route(context: &Context) -> Result<&Route, Refusal> {

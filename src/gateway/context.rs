@@ -11,7 +11,7 @@ use crate::compose::ComposeOutcome;
 use crate::guard::BodyBudget;
 use crate::limit::Permit;
 use crate::observe::{InProgress, Source};
-use crate::quota::Reservation;
+use crate::quota::{Charge, Reservation};
 use crate::request::{
     AccountId, Caller, Captures, Facts, LimitState, Refusal, RequestHead, RouteId, UnixMillis,
 };
@@ -42,6 +42,8 @@ pub struct Context {
     pub(super) body: RequestBody,
     pub(super) permits: Vec<Permit>,
     pub(super) reservation: Option<Reservation>,
+    /// Of rules that count no hits, until it is known that this request is none.
+    pub(super) backend_charges: Vec<Charge>,
     pub(super) limits: Vec<LimitState>,
     pub(super) refusal: Option<Refusal>,
     pub(super) source: Source,
@@ -101,8 +103,11 @@ impl Stages {
     }
 
     fn end_at(&mut self, now: Instant) {
-        if let Some((stage, from)) = self.current.take() {
-            self.seconds.push((stage, (now - from).as_secs_f64()));
+        let Some((stage, from)) = self.current.take() else { return };
+        let seconds = (now - from).as_secs_f64();
+        match self.seconds.iter_mut().find(|(known, _)| *known == stage) {
+            Some((_, so_far)) => *so_far += seconds,
+            None => self.seconds.push((stage, seconds)),
         }
     }
 
@@ -135,6 +140,7 @@ impl Context {
             body: RequestBody::default(),
             permits: Vec::new(),
             reservation: None,
+            backend_charges: Vec::new(),
             limits: Vec::new(),
             refusal: None,
             source: Source::Gateway,

@@ -165,10 +165,18 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         context: &mut Context,
     ) -> pingora::Result<bool> {
-        if caching::only_if_cached(session, context) {
-            return Err(refused(context, Refusal::NotCached));
+        let charged = match caching::only_if_cached(session, context) {
+            true => Err(Refusal::NotCached),
+            false => admit::charge_backend_call(&self.shared, context).await,
+        };
+        // Answered here, not by an error, the client keeps its connection.
+        match charged {
+            Ok(()) => Ok(true),
+            Err(refusal) => {
+                respond::refuse(session, context, refusal).await;
+                Ok(false)
+            }
         }
-        Ok(true)
     }
 
     async fn upstream_peer(
@@ -240,7 +248,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        caching::note_source(session, context);
+        caching::note_source(&self.shared, session, context);
         caching::describe(session, response, context)?;
         answer::edit_head(session, response, context)?;
         respond::stamp(response, context)

@@ -195,6 +195,14 @@ impl Reservation {
         &self.states
     }
 
+    /// One reservation of the uses of both.
+    pub fn join(mut self, mut other: Self) -> Self {
+        self.holds.append(&mut other.holds);
+        self.states.append(&mut other.states);
+        self.unaccounted |= other.unaccounted;
+        self
+    }
+
     /// Whether a use was admitted that the journal could not confirm (`unavailable: allow` or
     /// `local`).
     pub fn unaccounted(&self) -> bool {
