@@ -37,3 +37,7 @@ pub mod journal;
 pub mod net;
 pub mod observe;
 pub mod request;
+
+#[cfg(test)]
+#[path = "../tests/shared/mod.rs"]
+mod testing;

@@ -50,7 +50,7 @@ pub(super) fn reset_quota(admin: &AdminArgs, account: &str) -> Exit {
 pub(super) fn show_fleet(admin: &AdminArgs) -> Exit {
     run(admin, reqwest::Method::GET, "/fleet", None, |view| {
         println!("seen by {}", view["gateway"].as_str().unwrap_or_default());
-        if let Some(trouble) = view["journal"]["trouble"].as_str() {
+        if let Some(trouble) = view.pointer("/journal/trouble").and_then(Value::as_str) {
             println!("journal: {trouble}");
         }
         println!(

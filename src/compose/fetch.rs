@@ -14,8 +14,8 @@ use super::graph::{Finished, Settled};
 use super::path::{NoPath, Values, render};
 use super::report::Fault;
 use crate::config::model::{ForEach, Part};
-use crate::request::Facts;
-use crate::transform::{MAX_JSON_DEPTH, apply_json, parse_json};
+use crate::request::{Facts, MAX_JSON_DEPTH, parse_json};
+use crate::transform::apply_json;
 use crate::upstream::{Answer, BackendRequest, CallLimits, LiveCluster};
 
 /// What all parts of one composition share.
@@ -130,7 +130,7 @@ impl<'c> Errand<'c> {
             bytes_left =
                 bytes_left.checked_sub(length).ok_or(Fault::TooLarge(self.part.max_body))?;
             if let Some(answer) = answers.get_mut(nth) {
-                *answer = parse_json(&body, MAX_JSON_DEPTH).map_err(Fault::NotJson)?;
+                *answer = parse_json(&body, MAX_JSON_DEPTH).map_err(Fault::Unreadable)?;
             }
         }
         drop(calls);

@@ -22,7 +22,8 @@ pub(super) enum NoPath {
     Empty,
     /// A value would make a dot segment (RFC 3986 section 5.2.4), and so another path.
     DotSegment,
-    /// It does not begin with a slash, or has a character that no path has.
+    /// It does not begin with a slash, or has a character that no path has. A value with NUL is no
+    /// part of one either: some backends end the text there.
     NotAPath,
 }
 
@@ -120,6 +121,9 @@ impl Target {
     }
 
     fn push_value(&mut self, text: &str) -> Result<(), NoPath> {
+        if text.contains('\0') {
+            return Err(NoPath::NotAPath);
+        }
         let encoded = utf8_percent_encode(text, VALUE);
         match &mut self.parameter {
             Some(parameter) => parameter.extend(encoded),
@@ -223,6 +227,13 @@ mod tests {
     fn a_value_of_an_empty_part_makes_this_part_empty() {
         assert_eq!(path("/{part.nothing./id}", ""), Err(NoPath::Empty));
         assert_eq!(path("/?a={part.nothing./id}", ""), Err(NoPath::Empty));
+    }
+
+    #[test]
+    fn a_value_with_nul_makes_no_call() {
+        for text in ["/i/{item}", "/i?a={item}"] {
+            assert_eq!(rendered(text, "", "1", json!("7\0")), Err(NoPath::NotAPath), "{text}");
+        }
     }
 
     #[test]

@@ -5,8 +5,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use http::StatusCode;
 
-use crate::request::Refusal;
-use crate::transform::JsonError;
+use crate::request::{JsonError, Refusal};
 use crate::upstream::{CallError, Failure};
 
 /// What a composition leaves behind for the request that it answers: shared between the request's
@@ -100,9 +99,9 @@ pub enum Fault {
     /// The answer is compressed, though that was not asked for.
     #[error("the answer has a content encoding")]
     Encoded,
-    /// The answer is not JSON.
+    /// The answer is not JSON, or not such that all readers read it alike.
     #[error(transparent)]
-    NotJson(JsonError),
+    Unreadable(JsonError),
     /// All answers together are larger than the part's `max_body`.
     #[error("the answers are larger than {0} bytes")]
     TooLarge(u64),
@@ -165,7 +164,7 @@ impl Fault {
             Self::Call(CallError::TooLarge { .. } | CallError::Failed { .. })
             | Self::Status(_)
             | Self::Encoded
-            | Self::NotJson(_)
+            | Self::Unreadable(_)
             | Self::TooLarge(_)
             | Self::ValueAbsent
             | Self::DotSegment
@@ -178,6 +177,11 @@ impl Fault {
 }
 
 impl ComposeReport {
+    /// Backend calls that all parts made, further tries of each apart.
+    pub fn calls(&self) -> usize {
+        self.parts.iter().map(|part| part.calls).sum()
+    }
+
     /// The refusal, if the request failed.
     pub fn refusal(&self) -> Option<Refusal> {
         self.failure.as_ref().map(|failure| Refusal::PartFailed {

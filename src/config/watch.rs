@@ -26,8 +26,10 @@ const MAX_BYTES: u64 = 16 * MAX_SECRET;
 /// more after the start and compares the revisions.
 #[derive(Debug)]
 pub struct Watcher {
+    paths: Vec<PathBuf>,
+    folders: BTreeSet<PathBuf>,
     /// Its end closes the channel, and so the thread.
-    _folders: RecommendedWatcher,
+    _watch: RecommendedWatcher,
 }
 
 impl Watcher {
@@ -52,15 +54,22 @@ impl Watcher {
                 // A closed channel means that the thread has ended with the process.
                 let _ = sender.send(());
             })?;
-        for folder in folders(&paths) {
-            watcher.watch(&folder, RecursiveMode::NonRecursive)?;
+        let folders = folders(&paths);
+        for folder in &folders {
+            watcher.watch(folder, RecursiveMode::NonRecursive)?;
         }
-        let first = contents(&paths);
+        let (first, followed) = (contents(&paths), paths.clone());
         std::thread::Builder::new()
             .name("config-watch".into())
-            .spawn(move || follow(&paths, first, &events, &on_change))
+            .spawn(move || follow(&followed, first, &events, &on_change))
             .map_err(notify::Error::io)?;
-        Ok(Self { _folders: watcher })
+        Ok(Self { paths, folders, _watch: watcher })
+    }
+
+    /// Whether it watches just these, in the folders in which they stand now: a link may have come
+    /// to point elsewhere.
+    pub fn covers(&self, paths: &[PathBuf]) -> bool {
+        self.paths == paths && self.folders == folders(paths)
     }
 }
 

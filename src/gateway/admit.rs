@@ -6,14 +6,14 @@ use bytes::{Bytes, BytesMut};
 use pingora_proxy::Session;
 
 use super::context::{Arrival, Context};
-use super::forward;
 use super::head;
 use super::shared::Shared;
 use super::snapshot::RoutePlan;
+use super::{caching, forward};
 use crate::account::Passport;
 use crate::config::model::Route;
 use crate::guard::{self, BodyBudget};
-use crate::quota::{Charge, NotReserved};
+use crate::quota::{Charge, Lack, NotReserved};
 use crate::request::{Caller, Challenge, Facts, Refusal, UnixMillis};
 use crate::{access, account, listener, transform};
 
@@ -23,25 +23,23 @@ pub(super) async fn admit(
     session: &mut Session,
     context: &mut Context,
 ) -> Result<(), Refusal> {
-    let mut lap = context.started;
+    context.stages.begin("route");
     head::read(session, context)?;
     find_route(session, context)?;
-    lap = context.stages.lap("route", lap);
+    context.stages.begin("auth");
     authenticate(shared, session, context).await?;
-    lap = context.stages.lap("auth", lap);
+    context.stages.begin("access");
     check_access(session, context)?;
-    lap = context.stages.lap("access", lap);
+    context.stages.begin("limit");
     check_limits(shared, session, context)?;
-    lap = context.stages.lap("limit", lap);
+    context.stages.begin("guard");
     guard_body(session, context).await?;
-    lap = context.stages.lap("guard", lap);
+    context.stages.begin("account");
     find_accounts(shared, session, context)?;
-    lap = context.stages.lap("account", lap);
+    context.stages.begin("fleet");
     context.forward = forward::find_owner(shared, context).await?;
-    lap = context.stages.lap("fleet", lap);
-    charge_accounts(shared, session, context).await?;
-    context.stages.lap("quota", lap);
-    Ok(())
+    context.stages.begin("quota");
+    charge_accounts(shared, session, context).await
 }
 
 fn find_route(session: &Session, context: &mut Context) -> Result<(), Refusal> {
@@ -160,13 +158,19 @@ fn find_accounts(shared: &Shared, session: &Session, context: &mut Context) -> R
 }
 
 /// Reserves a use of each account in every rule: all or none. Only the accounts' owner does; where
-/// the partition goes to another gateway just then, that one is asked.
+/// the partition goes to another gateway just then, that one is asked. Rules that count no hits
+/// are not asked as long as the vault may have the answer, or they would refuse hits when they are
+/// used up.
 async fn charge_accounts(
     shared: &Shared,
     session: &Session,
     context: &mut Context,
 ) -> Result<(), Refusal> {
-    let charges = charges(session, context)?;
+    let mut charges = charges(session, context)?;
+    if caching::may_answer(session, context) {
+        (charges, context.backend_charges) =
+            charges.into_iter().partition(|charge| charge.rule().count_hits);
+    }
     while context.forward.is_none() && !charges.is_empty() {
         match shared.quotas.reserve(&charges, forward::lack(shared, context)).await {
             Ok(reservation) => {
@@ -179,6 +183,10 @@ async fn charge_accounts(
                 context.forward = forward::find_owner(shared, context).await?;
             }
         }
+    }
+    if context.forward.is_some() {
+        // The owner asks them.
+        context.backend_charges.clear();
     }
     Ok(())
 }
@@ -193,6 +201,41 @@ fn charges(session: &Session, context: &Context) -> Result<Vec<Charge>, Refusal>
         charges.extend(rules.filter_map(|rule| Charge::for_request(rule, &facts, key)));
     }
     Ok(charges)
+}
+
+/// Asks the rules that count no hits, for a request that the vault could not answer. If one of
+/// them refuses, the others give their uses back: all or none here too.
+pub(super) async fn charge_backend_call(
+    shared: &Shared,
+    context: &mut Context,
+) -> Result<(), Refusal> {
+    let charges = std::mem::take(&mut context.backend_charges);
+    if charges.is_empty() {
+        return Ok(());
+    }
+    context.stages.begin("quota");
+    // Should the partition have gone to another gateway since: that one is asked.
+    let reserved = shared.quotas.reserve(&charges, Lack::Ask).await;
+    context.stages.end();
+    let before = context.reservation.take();
+    match reserved {
+        Ok(reservation) => {
+            context.limits.extend_from_slice(reservation.states());
+            context.reservation = Some(match before {
+                Some(before) => before.join(reservation),
+                None => reservation,
+            });
+            Ok(())
+        }
+        Err(NotReserved::Elsewhere { partition }) => Err(Refusal::NotOwner { partition }),
+        Err(NotReserved::Refused(refusal)) => {
+            if let Some(before) = before {
+                context.limits.retain(|state| !before.states().contains(state));
+                before.refund();
+            }
+            Err(refusal)
+        }
+    }
 }
 
 fn route(context: &Context) -> Result<&Route, Refusal> {

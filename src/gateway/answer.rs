@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::{Error, ErrorType};
+use pingora::{Error, ErrorType, ImmutStr};
 use pingora_proxy::Session;
 
 use super::context::Context;
@@ -133,14 +133,14 @@ pub(super) fn edit_upstream_body(
     }
     match transform::edit_body(&edits.body, gathered) {
         Ok(edited) => *body = Some(Bytes::from(edited)),
-        Err(_) => return unusable("the backend's body is not JSON"),
+        Err(error) => return unusable(format!("in the backend's answer, {error}")),
     }
     Ok(())
 }
 
 const TOO_LARGE: &str = "the backend's body is larger than may be edited";
 
-fn unusable(why: &'static str) -> pingora::Result<()> {
+fn unusable(why: impl Into<ImmutStr>) -> pingora::Result<()> {
     Error::e_explain(ErrorType::InvalidHTTPHeader, why).map_err(Error::into_up)
 }
 

@@ -29,6 +29,11 @@ fn policy<'a>(session: &Session, context: &'a Context) -> Option<&'a CachePolicy
     (!bypassed).then_some(policy)
 }
 
+/// Whether this request is looked up in the vault before a backend is called.
+pub(super) fn may_answer(session: &Session, context: &Context) -> bool {
+    policy(session, context).is_some()
+}
+
 /// Whether the caller wants a kept answer or none.
 pub(super) fn only_if_cached(session: &Session, context: &Context) -> bool {
     let wants = |policy| vault::policy::only_if_cached(policy, &session.req_header().headers);
@@ -97,8 +102,11 @@ pub(super) fn judge_answer(
     }
 }
 
-/// Notes where the answer comes from, once that is decided.
-pub(super) fn note_source(session: &Session, context: &mut Context) {
+/// Notes where the answer comes from, once that is decided. What a hit costs nothing is told all
+/// the same: where the caller stands.
+pub(super) fn note_source(shared: &Shared, session: &Session, context: &mut Context) {
+    let spared = context.backend_charges.iter().map(|charge| shared.quotas.peek(charge));
+    context.limits.extend(spared);
     context.source = match session.cache.phase() {
         CachePhase::Hit => Source::Cache,
         CachePhase::Stale | CachePhase::StaleUpdating => Source::StaleCache,

@@ -13,7 +13,7 @@ use crate::compose::ComposeOutcome;
 use crate::guard::BodyBudget;
 use crate::limit::Permit;
 use crate::observe::{InProgress, Source};
-use crate::quota::Reservation;
+use crate::quota::{Charge, Reservation};
 use crate::request::{
     AccountId, Caller, Captures, Facts, LimitState, Refusal, RequestHead, RouteId, UnixMillis,
 };
@@ -62,6 +62,8 @@ pub struct Context {
     pub(super) forward: Option<Forward>,
     pub(super) permits: Vec<Permit>,
     pub(super) reservation: Option<Reservation>,
+    /// Of rules that count no hits, until it is known that this request is none.
+    pub(super) backend_charges: Vec<Charge>,
     pub(super) limits: Vec<LimitState>,
     pub(super) refusal: Option<Refusal>,
     pub(super) source: Source,
@@ -102,18 +104,35 @@ pub(super) struct UpstreamCall {
 
 /// Seconds spent in each stage.
 #[derive(Default)]
-pub(super) struct Stages(Vec<(&'static str, f64)>);
+pub(super) struct Stages {
+    seconds: Vec<(&'static str, f64)>,
+    current: Option<(&'static str, Instant)>,
+}
 
 impl Stages {
-    /// Notes a stage that began at `from`; returns now, for the next one.
-    pub fn lap(&mut self, stage: &'static str, from: Instant) -> Instant {
+    /// A stage begins, and the one before it ends.
+    pub fn begin(&mut self, stage: &'static str) {
         let now = Instant::now();
-        self.0.push((stage, (now - from).as_secs_f64()));
-        now
+        self.end_at(now);
+        self.current = Some((stage, now));
+    }
+
+    /// The stage that is under way ends, whether it let the request pass or not.
+    pub fn end(&mut self) {
+        self.end_at(Instant::now());
+    }
+
+    fn end_at(&mut self, now: Instant) {
+        let Some((stage, from)) = self.current.take() else { return };
+        let seconds = (now - from).as_secs_f64();
+        match self.seconds.iter_mut().find(|(known, _)| *known == stage) {
+            Some((_, so_far)) => *so_far += seconds,
+            None => self.seconds.push((stage, seconds)),
+        }
     }
 
     pub fn as_slice(&self) -> &[(&'static str, f64)] {
-        &self.0
+        &self.seconds
     }
 }
 
@@ -151,6 +170,7 @@ impl Context {
             forward: None,
             permits: Vec::new(),
             reservation: None,
+            backend_charges: Vec::new(),
             limits: Vec::new(),
             refusal: None,
             source: Source::Gateway,

@@ -223,7 +223,9 @@ impl Walk {
                 charged.push(match quota::Charge::for_request(rule, &facts, &key) {
                     Some(charge) => {
                         let bucket = format!("{} {}", charge.account(), charge.dimensions());
-                        format!("'{}' charges {}", rule.name, bucket.trim_end())
+                        let spared = route.cache.is_some() && !rule.count_hits;
+                        let unless = if spared { " unless the answer is kept" } else { "" };
+                        format!("'{}' charges {}{unless}", rule.name, bucket.trim_end())
                     }
                     None => format!("'{}' does not apply: its condition does not hold", rule.name),
                 });

@@ -74,7 +74,7 @@ fn observe(shared: &Shared, session: &Session, context: &Context, status: u16, u
             .map(|refusal| problem::describe(refusal, context.started_at).kind),
         detail: detail.as_deref(),
         endpoint: context.upstream.endpoint.as_deref(),
-        tries: context.upstream.tries,
+        tries: tries(context),
         missing_parts: &missing_parts,
         quota_remaining: context.limits.iter().map(|state| state.remaining).min(),
         unaccounted,
@@ -82,6 +82,14 @@ fn observe(shared: &Shared, session: &Session, context: &Context, status: u16, u
     };
     shared.metrics.request_finished(&exchange);
     shared.access_log.write(&exchange);
+}
+
+/// A composition is one try for Pingora, whatever it took.
+fn tries(context: &Context) -> u32 {
+    context
+        .composed
+        .report()
+        .map_or(context.upstream.tries, |report| u32::try_from(report.calls()).unwrap_or(u32::MAX))
 }
 
 fn missing_parts(context: &Context) -> Vec<String> {

@@ -73,6 +73,7 @@ impl ProxyHttp for Gateway {
         // owed an answer.
         let admitted =
             AssertUnwindSafe(admit::admit(&self.shared, session, context)).catch_unwind().await;
+        context.stages.end();
         let refusal = match admitted {
             Ok(Ok(())) if context.forward.is_some() => return Ok(false),
             Ok(Ok(())) => return Ok(respond::own_answer(session, context).await),
@@ -176,10 +177,18 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         context: &mut Context,
     ) -> pingora::Result<bool> {
-        if caching::only_if_cached(session, context) {
-            return Err(refused(context, Refusal::NotCached));
+        let charged = match caching::only_if_cached(session, context) {
+            true => Err(Refusal::NotCached),
+            false => admit::charge_backend_call(&self.shared, context).await,
+        };
+        // Answered here, not by an error, the client keeps its connection.
+        match charged {
+            Ok(()) => Ok(true),
+            Err(refusal) => {
+                respond::refuse(session, context, refusal).await;
+                Ok(false)
+            }
         }
-        Ok(true)
     }
 
     async fn upstream_peer(
@@ -265,7 +274,7 @@ impl ProxyHttp for Gateway {
         context: &mut Context,
     ) -> pingora::Result<()> {
         if context.forward.is_none() {
-            caching::note_source(session, context);
+            caching::note_source(&self.shared, session, context);
             caching::describe(session, response, context)?;
             answer::edit_head(session, response, context)?;
         }

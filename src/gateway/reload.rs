@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
+use tokio::sync::Notify;
 
+use super::keys;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
+use crate::config::model::Config;
 use crate::config::{self, Problems};
 use crate::listener::PortsHandle;
 use crate::observe::Event;
@@ -23,8 +26,33 @@ pub struct Reloader {
     /// One reload at a time.
     turn: tokio::sync::Mutex<()>,
     last: Mutex<LastReload>,
-    /// What the last reload read or looked for.
-    files: Mutex<Vec<PathBuf>>,
+    seen: Mutex<Seen>,
+    /// Told of each reload, whoever asked for it.
+    pub(super) reloaded: Notify,
+}
+
+/// What the last load saw.
+#[derive(Clone, PartialEq, Eq)]
+struct Seen {
+    /// Read or looked for.
+    files: Vec<PathBuf>,
+    /// The revision that the files make, or what is wrong with them.
+    came_to: Result<Arc<str>, String>,
+}
+
+impl Seen {
+    fn of(loaded: &Result<Config, Problems>) -> Self {
+        match loaded {
+            Ok(config) => Self::in_use(config),
+            Err(problems) => {
+                Self { files: problems.files().to_vec(), came_to: Err(problems.to_string()) }
+            }
+        }
+    }
+
+    fn in_use(config: &Config) -> Self {
+        Self { files: config.files.clone(), came_to: Ok(config.revision.clone()) }
+    }
 }
 
 /// How the last reload went.
@@ -56,8 +84,9 @@ impl Reloader {
         ports: PortsHandle,
     ) -> Self {
         let turn = tokio::sync::Mutex::default();
-        let files = Mutex::new(snapshot.load().config.files.clone());
-        Self { path, shared, snapshot, ports, turn, last: Mutex::default(), files }
+        let seen = Mutex::new(Seen::in_use(&snapshot.load().config));
+        let (last, reloaded) = (Mutex::default(), Notify::new());
+        Self { path, shared, snapshot, ports, turn, last, seen, reloaded }
     }
 
     /// Loads, checks, builds and swaps. Must run where background tasks can be started.
@@ -66,7 +95,22 @@ impl Reloader {
     /// A text that says what is wrong and where; the configuration in use stays.
     pub async fn reload(&self) -> Result<Reloaded, String> {
         let _turn = self.turn.lock().await;
-        let outcome = self.try_reload().await;
+        self.take(config::load(&self.path)).await
+    }
+
+    /// Reloads if the files no longer say what the last load saw.
+    pub async fn catch_up(&self) {
+        let _turn = self.turn.lock().await;
+        let loaded = config::load(&self.path);
+        if Seen::of(&loaded) != self.seen() {
+            // Refusals are logged, counted and shown.
+            let _ = self.take(loaded).await;
+        }
+    }
+
+    async fn take(&self, loaded: Result<Config, Problems>) -> Result<Reloaded, String> {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen::of(&loaded);
+        let outcome = self.put_to_work(loaded).await;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = LastReload {
             at: Some(self.shared.clock.now().rfc3339()),
             error: outcome.as_ref().err().cloned(),
@@ -77,25 +121,11 @@ impl Reloader {
             Ok(Reloaded::Unchanged) => tracing::debug!("configuration unchanged"),
             Err(error) => tracing::error!("reload refused, nothing changed:\n{error}"),
         }
+        self.reloaded.notify_one();
         outcome
     }
 
-    /// Reloads if the files no longer say what was loaded or refused last.
-    pub async fn catch_up(&self) {
-        let behind = match config::load(&self.path) {
-            Ok(now) => now.revision != self.revision(),
-            Err(problems) => self.last().error != Some(problems.to_string()),
-        };
-        if behind {
-            // Refusals are logged, counted and shown.
-            let _ = self.reload().await;
-        }
-    }
-
-    async fn try_reload(&self) -> Result<Reloaded, String> {
-        let loaded = config::load(&self.path);
-        let files = loaded.as_ref().map_or_else(Problems::files, |config| &config.files).to_vec();
-        *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;
+    async fn put_to_work(&self, loaded: Result<Config, Problems>) -> Result<Reloaded, String> {
         let new = loaded.map_err(|problems| problems.to_string())?;
         let current = self.snapshot.load_full();
         if new.revision == current.config.revision {
@@ -110,24 +140,25 @@ impl Reloader {
             .map_err(|error| error.to_string())?;
         let ports =
             self.ports.prepare(&next.config.all_listeners()).map_err(|error| error.to_string())?;
-        self.shared.vault.reconfigure(&next.config.cache).map_err(|error| error.to_string())?;
+        let cache = keys::cache_settings(&next.config.state.directory, &next.config.cache)
+            .map_err(|error| error.to_string())?;
+        self.shared.vault.reconfigure(&cache).map_err(|error| error.to_string())?;
         next.clusters.start(FIRST_ROUND).await;
         ports.commit();
         self.snapshot.store(Arc::new(next));
         Ok(Reloaded::Swapped(revision))
     }
 
-    /// Revision in use.
-    pub fn revision(&self) -> Arc<str> {
-        self.snapshot.load().config.revision.clone()
-    }
-
     /// The files in which a change is a reason to load again: the main one and whatever the last
     /// reload read or looked for, so that the correction of a refused file is seen too.
     pub fn files(&self) -> Vec<PathBuf> {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut files = self.seen().files;
         files.push(self.path.clone());
         files
+    }
+
+    fn seen(&self) -> Seen {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How the last reload went.

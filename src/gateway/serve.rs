@@ -14,12 +14,13 @@ use tokio::runtime::Runtime;
 
 use super::context::Arrival;
 use super::control::Control;
+use super::keyfile::KeyFileError;
 use super::proxy::Gateway;
 use super::reload::Reloader;
 use super::shared::{Parts, Shared};
 use super::signals::{self, Drain};
 use super::snapshot::{Snapshot, SnapshotError};
-use super::{early, keyfile};
+use super::{early, keys};
 use crate::account::{AccountHasher, CredentialsError, Fleet};
 use crate::auth::Keyrings;
 use crate::config::model::{Config, Listener};
@@ -45,6 +46,9 @@ pub enum ServeError {
         /// What the operating system says.
         error: io::Error,
     },
+    /// A key of the gateway's own can't be had.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
     /// The operating system gave no thread.
     #[error("no threads: {0}")]
     Runtime(io::Error),
@@ -117,20 +121,15 @@ async fn open_state(config: &Config, runtime: &Runtime) -> Result<Shared, ServeE
         .map_err(|error| file(&PathBuf::from(format!("{log:?}")), error))?;
     let fleet = open_fleet(config, runtime)?;
     let quotas = open_quotas(config, fleet.clone(), &clock, &metrics).await?;
-    let secret = match &config.state.account_key {
-        Some(key) => key.reveal().as_bytes().to_vec(),
-        None => {
-            let path = directory.join("account.key");
-            account_key(&path, &quotas).map_err(|error| file(&path, error))?
-        }
-    };
+    let account_key = keys::account_key(&config.state, &quotas)?;
+    let cache = keys::cache_settings(directory, &config.cache)?;
     Ok(Shared::new(Parts {
         access_log,
         keyrings: Keyrings::new(runtime.handle().clone(), clock.clone(), metrics.clone()),
-        accounts: AccountHasher::new(&secret),
+        accounts: AccountHasher::new(account_key.reveal().as_bytes()),
         quotas,
         fleet,
-        vault: Vault::open(directory, &config.cache, clock.clone(), metrics.clone())?,
+        vault: Vault::open(directory, &cache, clock.clone(), metrics.clone())?,
         resolver: Arc::new(Resolver::from_system()?),
         clock,
         metrics,
@@ -166,19 +165,6 @@ async fn open_quotas(
     let name = fleet.as_ref().map_or_else(|| "embedded".into(), |fleet| fleet.name().clone());
     let (clock, metrics) = (clock.clone(), metrics.clone());
     Ok(Quotas::open_with(journal, clock, metrics, &name, fleet, patience).await?)
-}
-
-/// The kept key. A new one is made only where nothing was counted under another: with that, all
-/// counts would be looked for where they are not, and start at zero without a word.
-fn account_key(path: &Path, quotas: &Quotas) -> io::Result<Vec<u8>> {
-    let counted = quotas.partitions().iter().any(|partition| partition.accounts > 0);
-    if counted && !path.try_exists()? {
-        return Err(io::Error::other(
-            "is missing, and the journal has counts that only this key can find; restore it from \
-             a backup, or remove the whole state directory to begin at zero",
-        ));
-    }
-    keyfile::kept(path)
 }
 
 fn server_conf() -> ServerConf {

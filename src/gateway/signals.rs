@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::reload::Reloader;
@@ -28,16 +29,12 @@ pub(super) async fn reload_on_hangup(reloader: Arc<Reloader>, shared: Arc<Shared
     }
 }
 
-/// A changed file: the configuration again. The files to watch may be others afterwards.
+/// A changed file: the configuration again. After any reload the files to watch may be others.
 pub(super) async fn reload_on_change(reloader: Arc<Reloader>) {
     loop {
-        let (changed, mut wait) = tokio::sync::mpsc::channel(1);
-        let before = (reloader.files(), reloader.revision());
-        let watched = Watcher::start(before.0.clone(), move || {
-            // One change that waits stands for all.
-            let _ = changed.try_send(());
-        });
-        let _watcher = match watched {
+        let changed = Arc::new(Notify::new());
+        let tell = changed.clone();
+        let watcher = match Watcher::start(reloader.files(), move || tell.notify_one()) {
             Ok(watcher) => watcher,
             Err(error) => {
                 tracing::warn!(%error, "files are not watched; SIGHUP and the admin port reload");
@@ -46,11 +43,11 @@ pub(super) async fn reload_on_change(reloader: Arc<Reloader>) {
         };
         // What changed before the watch began it does not see.
         reloader.catch_up().await;
-        while (reloader.files(), reloader.revision()) == before {
-            if wait.recv().await.is_none() {
-                return;
+        while watcher.covers(&reloader.files()) {
+            tokio::select! {
+                () = changed.notified() => reloader.catch_up().await,
+                () = reloader.reloaded.notified() => {}
             }
-            let _ = reloader.reload().await;
         }
     }
 }

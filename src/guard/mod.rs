@@ -8,4 +8,4 @@ mod json;
 pub use body::{BodyBudget, check_json_media_type, content_length, is_json_media_type};
 pub use head::check_head;
 pub use host::host_of;
-pub use json::{MAX_DEPTH, read_json};
+pub use json::read_json;

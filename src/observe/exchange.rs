@@ -83,7 +83,7 @@ pub struct Exchange<'a> {
     pub detail: Option<&'a str>,
     /// Backend address of the last try.
     pub endpoint: Option<&'a str>,
-    /// Tries that reached for a backend.
+    /// Tries that reached for a backend; of a composition the calls of its parts, once each.
     pub tries: u32,
     /// Parts of a composite answer that are missing.
     pub missing_parts: &'a [String],

@@ -49,6 +49,8 @@ pub enum Lack {
     Decide,
     /// If another gateway has the partition now, say so: it can count it.
     Report,
+    /// If another gateway has the partition now, ask it.
+    Ask,
 }
 
 /// Why nothing was reserved.
@@ -125,8 +127,9 @@ impl Quotas {
         lack: Lack,
     ) -> Result<(), NotReserved> {
         let mut refusal = None;
-        if let (Some(fleet), Place::There { owner, .. }, false) =
-            (&self.fleet, partition.place_now(), is_first)
+        let may_ask = !is_first || lack == Lack::Ask;
+        if let (Some(fleet), Place::There { owner, .. }, true) =
+            (&self.fleet, partition.place_now(), may_ask)
         {
             let answers = self.reserve_elsewhere(fleet, &owner, group).await;
             for (charge, answer) in group.iter().zip(answers) {
@@ -273,6 +276,14 @@ impl Reservation {
     /// Where the caller stands after this use, for each charge in turn.
     pub fn states(&self) -> &[LimitState] {
         &self.states
+    }
+
+    /// One reservation of the uses of both.
+    pub fn join(mut self, mut other: Self) -> Self {
+        self.holds.append(&mut other.holds);
+        self.states.append(&mut other.states);
+        self.unaccounted |= other.unaccounted;
+        self
     }
 
     /// Whether a use was admitted that the journal could not confirm (`unavailable: allow` or

@@ -70,7 +70,6 @@ pub struct Vault {
     lock: CacheLock,
     fills: Arc<Budget>,
     max_entry: AtomicU64,
-    directory: PathBuf,
 }
 
 /// Why the vault can't be opened, or a purge is not durable.
@@ -97,7 +96,7 @@ pub enum VaultError {
     },
     /// The key that seals answers can't be had.
     #[error("the key that seals kept answers: {0}")]
-    SealingKey(String),
+    SealingKey(&'static str),
     /// The disk is at fault, or the vault was closed: the purge is not durable.
     #[error("the account cache's disk is not available")]
     Unavailable,
@@ -118,8 +117,7 @@ const FILLS_WAITED_FOR: usize = 10;
 const QUEUE_BYTES: std::ops::RangeInclusive<u64> = (1 << 20)..=(64 << 20);
 
 impl Vault {
-    /// Opens the vault under `directory`: its table in `directory/cache` and, where the settings
-    /// have no sealing keys, its key in `directory/sealing.key`.
+    /// Opens the vault's table in `directory/cache`. The settings need at least one sealing key.
     ///
     /// It is leaked on purpose, for the proxy wants its cache to live as long as the process: open
     /// one for each process, and [`Vault::reconfigure`] it on reload.
@@ -131,7 +129,7 @@ impl Vault {
     ) -> Result<&'static Self, VaultError> {
         create_dir_all(directory)
             .map_err(|error| VaultError::File { path: directory.to_owned(), error })?;
-        let ring = KeyRing::load(directory, &settings.sealing_keys)?;
+        let ring = KeyRing::new(&settings.sealing_keys)?;
         let epochs = Arc::new(Epochs::new());
         let parts =
             Parts { epochs: epochs.clone(), clock: clock.clone(), metrics: metrics.clone() };
@@ -146,14 +144,13 @@ impl Vault {
             lock: CacheLock::new(LONGEST_FILL),
             fills: Budget::new(fill_bytes(settings)),
             max_entry: AtomicU64::new(settings.max_entry),
-            directory: directory.to_owned(),
         })))
     }
 
     /// Takes over bounds and keys of a new configuration; kept answers stay, as far as the bounds
     /// allow and the keys open them. On an error nothing changes.
     pub fn reconfigure(&self, settings: &CacheSettings) -> Result<(), VaultError> {
-        let ring = KeyRing::load(&self.directory, &settings.sealing_keys)?;
+        let ring = KeyRing::new(&settings.sealing_keys)?;
         self.disk.set_keys(ring);
         self.disk.set_bounds(settings.disk, queue_bytes(settings));
         self.memory.resize(settings.memory);

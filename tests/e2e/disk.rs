@@ -1,16 +1,17 @@
 //! A disk that is full, read-only, shared or damaged: clear words, and no confirmed use is lost.
 
-mod small;
+mod files;
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use files::{copy_all, files};
 use futures::future::join_all;
-use small::{SmallDisk, copy_all, files};
 
 use crate::quota::{a_while_ago, used};
+use crate::shared::small_disk::SmallDisk;
 use crate::support::gateway::base_config;
 use crate::support::{Answer, Bank, Process, Tollgate, eventually, own_address};
 
@@ -304,7 +305,7 @@ fn overwrite_all(state: &Path) {
     }
 }
 
-const DAMAGES: [Damage; 6] = [
+const DAMAGES: [Damage; 7] = [
     ("a flipped byte", flip_in_the_middle, &["journal", "restore"]),
     ("a log cut in half", cut_in_half, &["journal", "counts were lost", "Restore"]),
     ("garbage", overwrite_all, &["journal", "restore"]),
@@ -320,8 +321,13 @@ const DAMAGES: [Damage; 6] = [
     ),
     (
         "half an account key",
-        |state| fs::write(state.join("account.key"), [7; 16]).unwrap(),
+        |state| fs::write(state.join("account.key"), [b'A'; 22]).unwrap(),
         &["account.key", "restore"],
+    ),
+    (
+        "garbage for a sealing key",
+        |state| fs::write(state.join("sealing.key"), [7; 16]).unwrap(),
+        &["sealing.key", "restore", "remove it"],
     ),
 ];
 

@@ -17,6 +17,8 @@ mod quota;
 mod reload;
 mod request;
 mod route;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod story;
 mod support;
 mod transform;

@@ -178,6 +178,7 @@ async fn what_is_no_json_answer_fails_the_part_and_says_why_to_the_operator() {
         ("{} {}", "not JSON at line 1"),
         ("<html>", "not JSON at line 1"),
         ("", "not JSON at line"),
+        (r#"{"owner":"1","owner":"2"}"#, "the same member twice"),
         (deep.as_str(), "nested too deeply"),
         (large.as_str(), "larger than 1000 bytes"),
     ];
@@ -203,7 +204,7 @@ async fn a_backend_that_breaks_http_fails_the_part() {
         (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{\"a\"", "broke off"),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\n{\"a\r\n", "broke off"),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", "not HTTP"),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n\"\xff\"", "not UTF-8"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n\"\xff\"", "not JSON"),
         (b"HTTP/1.1 302 Found\r\nlocation: /b\r\ncontent-length: 2\r\n\r\n{}", "302"),
         (b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}", "404"),
         (

@@ -116,7 +116,7 @@ async fn a_silent_connection_is_closed_after_the_idle_time() {
 async fn a_tls_handshake_that_does_not_go_on_is_closed() {
     let authority = Authority::new("test");
     let mut listener =
-        with_tls(vec![authority.sign("one", &["a"]).files], ClientCertificates::None);
+        with_tls(vec![authority.sign("one", &["a"]).files()], ClientCertificates::None);
     listener.limits.header_timeout = SHORT;
     let running = run(listener);
     let mut silent = connect(running.address()).await;

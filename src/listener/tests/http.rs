@@ -102,7 +102,7 @@ async fn http2_is_served_by_prior_knowledge_and_by_alpn() {
     assert!(told.contains("POST /over-http2 body=4 https=Some(false)"), "{told}");
     let authority = Authority::new("test");
     let signed = authority.sign("one", &["a"]);
-    let running = run(with_tls(vec![signed.files], ClientCertificates::None));
+    let running = run(with_tls(vec![signed.files()], ClientCertificates::None));
     let told = timeout(PATIENCE, over_http2(&running, true)).await.unwrap();
     assert!(told.contains("POST /over-http2 body=4 https=Some(true) name=Some(\"a\")"), "{told}");
 }

@@ -16,7 +16,7 @@ async fn serial(running: &Running) -> String {
 async fn changed_certificate_files_are_taken_into_use_without_touching_open_connections() {
     let authority = Authority::new("test");
     let running =
-        run(with_tls(vec![authority.sign("one", &["old"]).files], ClientCertificates::None));
+        run(with_tls(vec![authority.sign("one", &["old"]).files()], ClientCertificates::None));
     let before = serial(&running).await;
     let mut open = Client::default().connect(running.address()).await.unwrap();
     assert!(running.handle.refresh().is_empty());
@@ -36,7 +36,8 @@ async fn changed_certificate_files_are_taken_into_use_without_touching_open_conn
 #[tokio::test(start_paused = true)]
 async fn certificate_files_are_looked_at_without_being_asked() {
     let authority = Authority::new("test");
-    let listener = with_tls(vec![authority.sign("one", &["old"]).files], ClientCertificates::None);
+    let listener =
+        with_tls(vec![authority.sign("one", &["old"]).files()], ClientCertificates::None);
     let opened = open(vec![listener], Sockets::Open).unwrap();
     let (_stop, stopping) = tokio::sync::watch::channel(false);
     tokio::spawn(refresh_regularly(opened.handle.clone(), stopping));
@@ -52,18 +53,18 @@ async fn certificate_files_are_looked_at_without_being_asked() {
 async fn bad_certificate_files_leave_the_old_ones_in_use_and_are_reported() {
     let authority = Authority::new("test");
     let signed = authority.sign("one", &["a"]);
-    let running = run(with_tls(vec![signed.files.clone()], ClientCertificates::None));
+    let running = run(with_tls(vec![signed.files()], ClientCertificates::None));
     let before = serial(&running).await;
 
     // Half of a renewal: the certificate is new, the key still the old one.
     authority.sign("one", &["b"]);
-    std::fs::write(&signed.files.key, &signed.key).unwrap();
+    std::fs::write(&signed.key_file, &signed.key).unwrap();
     let errors = running.handle.refresh();
     assert!(matches!(errors[..], [ListenerError::KeyMismatch { .. }]), "{errors:?}");
     assert!(running.handle.views()[0].trouble.as_ref().unwrap().contains("does not belong"));
     assert_eq!(serial(&running).await, before);
 
-    std::fs::remove_file(&signed.files.key).unwrap();
+    std::fs::remove_file(&signed.key_file).unwrap();
     assert!(matches!(running.handle.refresh()[..], [ListenerError::Read { .. }]));
     assert_eq!(serial(&running).await, before);
 
@@ -78,7 +79,7 @@ async fn changed_authorities_decide_about_the_next_client() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
     let (server, client) = (ours.sign("server", &["a"]), theirs.sign("client", &["c"]));
     let required = ClientCertificates::Required { authorities: ours.file() };
-    let running = run(with_tls(vec![server.files], required));
+    let running = run(with_tls(vec![server.files()], required));
     let ask = async || {
         let client = Client { certificate: Some(&client), ..Client::default() };
         let mut stream = client.connect(running.address()).await.ok()?;
@@ -105,7 +106,7 @@ async fn a_reload_changes_limits_and_tls_of_a_port() {
     assert_eq!(status(&ask(running.address(), get).await), 414);
 
     let authority = Authority::new("test");
-    let tls = with_tls(vec![authority.sign("one", &["a"]).files], ClientCertificates::None);
+    let tls = with_tls(vec![authority.sign("one", &["a"]).files()], ClientCertificates::None);
     running.handle.prepare(&[Arc::new(tls)]).unwrap().commit();
     Client::default().connect(running.address()).await.unwrap();
 }
@@ -122,7 +123,7 @@ async fn a_reload_that_cannot_be_changes_nothing_and_says_why() {
     assert!(refused(&[]).unwrap().contains("restart"));
     assert!(refused(&[Arc::new(plain()), Arc::new(moved)]).unwrap().contains("restart"));
     let authority = Authority::new("test");
-    let mut bad = with_tls(vec![authority.sign("one", &["a"]).files], ClientCertificates::None);
+    let mut bad = with_tls(vec![authority.sign("one", &["a"]).files()], ClientCertificates::None);
     bad.tls.as_mut().unwrap().certificates[0].key = "/nowhere".into();
     assert!(refused(&[Arc::new(bad)]).unwrap().contains("/nowhere"));
     let get = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";

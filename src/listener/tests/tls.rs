@@ -84,7 +84,7 @@ fn three_names() -> (Authority, Listener) {
         [&["first.example"][..], &["api.bank.example", "pay.bank.example"], &["*.bank.example"]]
             .iter()
             .enumerate()
-            .map(|(number, names)| authority.sign(&number.to_string(), names).files)
+            .map(|(number, names)| authority.sign(&number.to_string(), names).files())
             .collect();
     (authority, with_tls(certificates, ClientCertificates::None))
 }
@@ -137,7 +137,7 @@ async fn a_required_client_certificate_lets_in_those_who_have_one_of_the_authori
     let (server, client) = (ours.sign("server", &["a"]), ours.sign("client", &["c"]));
     let stranger = theirs.sign("client", &["c"]);
     let required = ClientCertificates::Required { authorities: ours.file() };
-    let running = run(with_tls(vec![server.files], required));
+    let running = run(with_tls(vec![server.files()], required));
     for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
         let with = |certificate| Client {
             certificate,
@@ -147,7 +147,7 @@ async fn a_required_client_certificate_lets_in_those_who_have_one_of_the_authori
         assert_eq!(with(None).ask(running.address()).await, None);
         assert_eq!(with(Some(&stranger)).ask(running.address()).await, None);
         let told = with(Some(&client)).ask(running.address()).await.unwrap();
-        assert!(told.contains(&client.thumbprint), "{told}");
+        assert!(told.contains(&client.thumbprint()), "{told}");
     }
     running.has_open(0).await;
 }
@@ -158,18 +158,22 @@ async fn an_optional_client_certificate_is_verified_when_shown() {
     let (server, client) = (ours.sign("server", &["a"]), ours.sign("client", &["c"]));
     let stranger = theirs.sign("client", &["c"]);
     let optional = ClientCertificates::Optional { authorities: ours.file() };
-    let running = run(with_tls(vec![server.files], optional));
+    let running = run(with_tls(vec![server.files()], optional));
     let with = |certificate| Client { certificate, ..Client::default() };
     assert!(with(None).ask(running.address()).await.unwrap().contains("thumbprint=None"));
-    assert!(with(Some(&client)).ask(running.address()).await.unwrap().contains(&client.thumbprint));
+    assert!(
+        with(Some(&client)).ask(running.address()).await.unwrap().contains(&client.thumbprint())
+    );
     assert_eq!(with(Some(&stranger)).ask(running.address()).await, None);
 }
 
 #[tokio::test]
 async fn the_client_certificate_is_asked_for_whatever_name_the_client_names() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
-    let servers =
-        vec![ours.sign("0", &["first.example"]).files, ours.sign("1", &["second.example"]).files];
+    let servers = vec![
+        ours.sign("0", &["first.example"]).files(),
+        ours.sign("1", &["second.example"]).files(),
+    ];
     let required = ClientCertificates::Required { authorities: ours.file() };
     let (client, stranger) = (ours.sign("client", &["c"]), theirs.sign("client", &["c"]));
     let running = run(with_tls(servers, required));
@@ -204,7 +208,7 @@ async fn files_that_cannot_work_are_refused_before_anything_is_served() {
     let authority = Authority::new("test");
     let (one, two) = (authority.sign("one", &["a"]), authority.sign("two", &["b"]));
     let with = |change: &dyn Fn(&mut crate::config::model::CertificateFiles)| {
-        let mut files = one.files.clone();
+        let mut files = one.files();
         change(&mut files);
         refused(with_tls(vec![files], ClientCertificates::None))
     };
@@ -214,15 +218,15 @@ async fn files_that_cannot_work_are_refused_before_anything_is_served() {
         ListenerError::Read { .. }
     ));
     assert!(matches!(with(&|files| files.key = missing.into()), ListenerError::Read { .. }));
-    let mismatch = with(&|files| files.key = two.files.key.clone());
+    let mismatch = with(&|files| files.key = two.key_file.clone());
     assert!(matches!(mismatch, ListenerError::KeyMismatch { .. }), "{mismatch}");
-    let no_key = with(&|files| files.key = one.files.certificate.clone());
+    let no_key = with(&|files| files.key = one.certificate_file.clone());
     assert!(matches!(no_key, ListenerError::BadKey { .. }), "{no_key}");
-    let no_certificate = with(&|files| files.certificate = one.files.key.clone());
+    let no_certificate = with(&|files| files.certificate = one.key_file.clone());
     assert!(matches!(no_certificate, ListenerError::BadCertificate { .. }), "{no_certificate}");
-    let authorities = one.files.key.clone();
+    let authorities = one.key_file.clone();
     let no_authority =
-        refused(with_tls(vec![one.files.clone()], ClientCertificates::Required { authorities }));
+        refused(with_tls(vec![one.files()], ClientCertificates::Required { authorities }));
     assert!(matches!(no_authority, ListenerError::BadCertificate { .. }), "{no_authority}");
     let none = refused(with_tls(Vec::new(), ClientCertificates::None));
     assert!(matches!(none, ListenerError::NoCertificate(_)), "{none}");
@@ -235,7 +239,7 @@ async fn a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it() {
     let key = PKey::private_key_from_pem(signed.key.as_bytes()).unwrap();
     let cipher = openssl::symm::Cipher::aes_256_cbc();
     let sealed = key.private_key_to_pem_pkcs8_passphrase(cipher, b"secret").unwrap();
-    std::fs::write(&signed.files.key, sealed).unwrap();
-    let error = refused(with_tls(vec![signed.files], ClientCertificates::None));
+    std::fs::write(&signed.key_file, sealed).unwrap();
+    let error = refused(with_tls(vec![signed.files()], ClientCertificates::None));
     assert!(matches!(error, ListenerError::BadKey { .. }), "{error}");
 }

@@ -1,5 +1,4 @@
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,11 +10,6 @@ use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ListenFds;
 use pingora::services::Service;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair,
-};
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -30,6 +24,7 @@ use crate::listener::{
 };
 use crate::observe::Metrics;
 use crate::request::Refusal;
+pub use crate::testing::authority::{Authority, Signed};
 
 /// No wait of a test is longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -273,56 +268,12 @@ pub fn status(answer: &str) -> u16 {
     answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default()
 }
 
-/// An authority and what it signs, as files.
-pub struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    directory: TempDir,
-}
-
-pub struct Signed {
-    pub files: CertificateFiles,
-    pub certificate: String,
-    pub key: String,
-    pub thumbprint: String,
-}
-
-impl Authority {
-    pub fn new(name: &str) -> Self {
-        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters.distinguished_name.push(DnType::CommonName, name);
-        let issuer =
-            CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("authority.pem"), issuer.pem()).unwrap();
-        Self { issuer, directory }
+impl Signed {
+    pub fn files(&self) -> CertificateFiles {
+        CertificateFiles { certificate: self.certificate_file.clone(), key: self.key_file.clone() }
     }
 
-    /// The file with its certificate.
-    pub fn file(&self) -> PathBuf {
-        self.directory.path().join("authority.pem")
-    }
-
-    pub fn pem(&self) -> String {
-        self.issuer.pem()
-    }
-
-    pub fn sign(&self, file: &str, names: &[&str]) -> Signed {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut parameters = CertificateParams::new(names).unwrap();
-        parameters.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let key = KeyPair::generate().unwrap();
-        let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
-        let path = |end: &str| self.directory.path().join(format!("{file}.{end}"));
-        let files = CertificateFiles { certificate: path("crt"), key: path("key") };
-        std::fs::write(&files.certificate, certificate.pem()).unwrap();
-        std::fs::write(&files.key, key.serialize_pem()).unwrap();
-        Signed {
-            files,
-            certificate: certificate.pem(),
-            key: key.serialize_pem(),
-            thumbprint: openssl_hex(&openssl::sha::sha256(certificate.der())),
-        }
+    pub fn thumbprint(&self) -> String {
+        openssl_hex(&openssl::sha::sha256(&self.der))
     }
 }

@@ -1,9 +1,9 @@
 use serde_json::Value;
 
 use super::mask::mask;
-use super::parse::{JsonError, MAX_JSON_DEPTH, parse};
 use super::walk::{Step, each, put, put_back, steps, take};
 use crate::config::model::JsonEdit;
+use crate::request::{JsonError, MAX_JSON_DEPTH, parse_json};
 
 /// Applies edits to a JSON value, one after the other. A pointer that finds nothing, or that has
 /// more than [`MAX_JSON_DEPTH`] steps, edits nothing.
@@ -20,9 +20,9 @@ pub fn apply(edits: &[JsonEdit], value: &mut Value) {
 /// Applies edits to a body and writes it again, without white space.
 ///
 /// # Errors
-/// The body is not JSON or is nested more deeply than [`MAX_JSON_DEPTH`].
+/// As [`parse_json`] with [`MAX_JSON_DEPTH`].
 pub fn edit_body(edits: &[JsonEdit], body: &[u8]) -> Result<Vec<u8>, JsonError> {
-    let mut value = parse(body, MAX_JSON_DEPTH)?;
+    let mut value = parse_json(body, MAX_JSON_DEPTH)?;
     apply(edits, &mut value);
     Ok(value.to_string().into_bytes())
 }

@@ -2,8 +2,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::parse::MAX_JSON_DEPTH;
-use crate::request::JsonPointer;
+use crate::request::{JsonPointer, MAX_JSON_DEPTH};
 
 /// One step of a pointer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -91,9 +91,74 @@ async fn answers_from_the_cache_are_uses_unless_the_rule_says_otherwise() {
 
     for _ in 0..5 {
         assert_eq!(world.get("/spared/4712").await.status, 200, "hits cost nothing here");
-        world.until_used("4712", "backend", 1).await;
+        assert_eq!(world.used("4712", "backend").await, 1);
     }
     assert_eq!(world.bank.calls().await, 2);
+}
+
+#[tokio::test]
+async fn at_its_limit_a_rule_that_counts_no_hits_refuses_only_what_needs_the_backend() {
+    let rules = "  backend: { per: [account], limit: 2, window: 24h, count_hits: false }\n";
+    let cache = ", cache: { fresh: 1h, visible_to: client }";
+    let world = World::start(rules, &route_to("checking", "spared", "backend", cache)).await;
+    for (path, left) in [("/spared/4711", 1), ("/spared/4711?page=2", 0)] {
+        let miss = world.get(path).await;
+        assert_eq!((miss.status.as_u16(), miss.is_hit()), (200, false), "{miss:?}");
+        assert_eq!(standing(&miss, "backend").0, left);
+    }
+    for path in ["/spared/4711", "/spared/4711?page=2"] {
+        let hit = world.get(path).await;
+        assert_eq!((hit.status.as_u16(), hit.is_hit()), (200, true), "{hit:?}");
+        assert_eq!(standing(&hit, "backend").0, 0, "it tells where the caller stands");
+    }
+    let refused = world.get("/spared/4711?page=3").await;
+    assert_eq!((refused.status.as_u16(), &*refused.problem()), (429, "quota-exceeded"));
+    assert_eq!(refused.json()["violated-policies"], json!(["backend"]));
+    assert_ne!(refused.header("connection"), "close", "the client keeps its connection");
+
+    // What was a hit a moment ago is none any more.
+    let purged = world.gateway.command("/cache/purge", json!({ "account": "4711" })).await;
+    assert_eq!(purged.status, 200, "{purged:?}");
+    assert_eq!(world.statuses("/spared/4711", 2).await, [429, 429]);
+    assert_eq!(world.used("4711", "backend").await, 2);
+    assert_eq!(world.bank.calls().await, 2);
+}
+
+#[tokio::test]
+async fn a_miss_that_one_rule_refuses_costs_nothing_in_the_others() {
+    let rules = "  every: { per: [account], limit: 9, window: 24h }\n\
+                 \x20 backend: { per: [account], limit: 1, window: 24h, count_hits: false }\n";
+    let cache = ", cache: { fresh: 1h, visible_to: client }";
+    let routes = route_to("checking", "both", "every, backend", cache);
+    let world = World::start(rules, &routes).await;
+    assert_eq!(world.get("/both/4711").await.status, 200);
+    for _ in 0..3 {
+        let refused = world.get("/both/4711?page=2").await;
+        assert_eq!(refused.status, 429, "{refused:?}");
+        let told = refused.header("ratelimit");
+        assert!(told.contains("\"backend\"") && !told.contains("\"every\""), "{told}");
+    }
+    world.until_used("4711", "every", 1).await;
+    let hit = world.get("/both/4711").await;
+    assert_eq!((hit.status.as_u16(), standing(&hit, "every").0), (200, 7));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_wait_for_one_answer_use_the_backend_once() {
+    let rules = "  backend: { per: [account], limit: 1, window: 24h, count_hits: false }\n";
+    let cache = ", cache: { fresh: 1h, visible_to: client }";
+    let world = World::start(rules, &route_to("checking", "spared", "backend", cache)).await;
+    world.bank.delay(200).await;
+    let crowd = async |path: &str| {
+        let asked = futures::future::join_all((0..20).map(|_| world.get(path))).await;
+        let mut statuses: Vec<u16> = asked.iter().map(|answer| answer.status.as_u16()).collect();
+        statuses.dedup();
+        statuses
+    };
+    assert_eq!(crowd("/spared/4711").await, [200]);
+    assert_eq!(crowd("/spared/4711?page=2").await, [429], "and no one is kept waiting for it");
+    assert_eq!(world.used("4711", "backend").await, 1);
+    assert_eq!(world.bank.calls().await, 1);
 }
 
 #[tokio::test]

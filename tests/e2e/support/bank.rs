@@ -9,7 +9,7 @@ use super::{Process, eventually};
 /// A bank in a box on ports of its own, without delay until one is set.
 pub struct Bank {
     _process: Process,
-    folder: TempDir,
+    _folder: TempDir,
     ports: Value,
     client: reqwest::Client,
 }
@@ -25,7 +25,7 @@ impl Bank {
                 .stdout(Stdio::null()),
         );
         let ports = eventually("the bank's ports", async || read_json(&ports_file)).await;
-        Self { _process: process, folder, ports, client: reqwest::Client::new() }
+        Self { _process: process, _folder: folder, ports, client: reqwest::Client::new() }
     }
 
     pub fn port(&self, service: &str) -> u16 {
@@ -34,10 +34,6 @@ impl Bank {
 
     pub fn issuer(&self) -> String {
         format!("http://127.0.0.1:{}", self.port("identity"))
-    }
-
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     fn control(&self, path: &str) -> String {

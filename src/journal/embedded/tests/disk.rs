@@ -1,40 +1,9 @@
 //! Disks that are full or read-only.
 
-use std::process::Command as Shell;
 use std::time::Duration;
 
 use super::*;
-
-/// A small disk of its own; `None` where this process may not mount one.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    fn mount(mebibytes: u32) -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        let size = format!("size={mebibytes}m");
-        let mounted = Shell::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
-            .arg(directory.path())
-            .output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Self(directory));
-        }
-        eprintln!("skipped: this process may not mount a file system");
-        None
-    }
-
-    fn remount(&self, how: &str) {
-        let options = format!("remount,{how}");
-        let done = Shell::new("mount").args(["-o", &options]).arg(self.0.path()).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Shell::new("umount").arg("-l").arg(self.0.path()).output();
-    }
-}
+use crate::testing::small_disk::SmallDisk;
 
 /// Appends until the disk has recovered; everything before that fails.
 async fn append_when_recovered(journal: &Embedded, record: &Record) -> Offset {
@@ -52,8 +21,8 @@ async fn append_when_recovered(journal: &Embedded, record: &Record) -> Offset {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_fails_appends_loses_nothing_and_recovers_with_room() {
     let Some(disk) = SmallDisk::mount(12) else { return };
-    let ballast = disk.0.path().join("ballast");
-    let directory = disk.0.path().join("journal");
+    let ballast = disk.path().join("ballast");
+    let directory = disk.path().join("journal");
     let journal = open(&directory);
     let mut tail = journal.tail(0, 0).await.unwrap();
     journal.append(0, used(0, 1, 1)).await.unwrap();
@@ -88,7 +57,7 @@ async fn a_full_disk_fails_appends_loses_nothing_and_recovers_with_room() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_turns_read_only_fails_appends_and_recovers() {
     let Some(disk) = SmallDisk::mount(16) else { return };
-    let directory = disk.0.path().join("journal");
+    let directory = disk.path().join("journal");
     drop(open(&directory));
     disk.remount("ro");
     let error = try_open(&directory).unwrap_err();

@@ -1,0 +1,5 @@
+//! What unit tests and end-to-end tests share.
+#![allow(dead_code, reason = "each kind takes what it needs")]
+
+pub mod authority;
+pub mod small_disk;
