@@ -126,6 +126,7 @@ enum Action {
     Ask(usize),
     Refund(usize),
     Reset(usize),
+    Flush(usize),
     Read(usize),
     /// The record in transit is written.
     Write(usize),
@@ -215,6 +216,8 @@ impl World {
             match effect {
                 Effect::Append(record) => self.transit.push((who, record)),
                 Effect::Answer(_, answer) => self.answered(fleet, who, answer, read.as_ref()),
+                // A flush may come at any time while something gathers.
+                Effect::Gather => {}
             }
         }
     }
@@ -286,6 +289,15 @@ impl World {
         let all = self.fold(|_| true).uses();
         let total = |part: fn(&Use) -> u64| all.iter().map(part).sum::<u64>();
         let (written, given_back) = (total(|used| used.admitted), total(|used| used.refunded));
+        // What is neither in the log nor in anybody's memory is lost.
+        let at_rest = self.gateways.iter().all(|gateway| gateway.owner.is_idle());
+        if let Some(bound) = fleet.fast
+            && at_rest
+            && self.transit.is_empty()
+            && self.admitted.saturating_sub(written) > bound * self.crashed
+        {
+            self.wrong = Some("I4: more uses were lost than the bound for each crash");
+        }
         // Sweeps and resets remove counts from the fold, and fast uses may be counted twice.
         let plain = fleet.sweeps == 0 && fleet.resets == 0 && fleet.fast.is_none();
         if plain && fleet.rules == Rules::All {
@@ -422,6 +434,7 @@ impl Model for Fleet {
             may(!out && left.asks > 0 && gateway.waiting < self.waiting, Action::Ask(who));
             may(left.refunds > 0 && !gateway.held.is_empty(), Action::Refund(who));
             may(owning && left.resets > 0, Action::Reset(who));
+            may(owning && gateway.owner.is_gathering(), Action::Flush(who));
             may(gateway.position < world.log.len(), Action::Read(who));
             may(left.crashes > 0 && gateway.owner != owner(), Action::Crash(who));
             may(left.unsure > 0 && gateway.owner.outstanding() > 0, Action::FallSilent(who));
@@ -476,6 +489,7 @@ impl Model for Fleet {
                 world.left.resets -= 1;
                 world.step(self, who, Event::Reset(bucket(), Client(99)), now);
             }
+            Action::Flush(who) => world.step(self, who, Event::Flush, now),
             Action::Read(who) => world.read(self, who),
             Action::Write(at) => {
                 let (who, record) = world.transit.remove(at);
@@ -593,6 +607,14 @@ fn a_fast_rule_admits_at_most_its_bound_too_many_for_each_crash() {
     let fast = Fleet { fast: Some(1), asks: 3, claims: 2, ..Fleet::strict() };
     holds(Fleet { crashes: 1, ..fast.clone() });
     holds(Fleet { unsure: 1, ..fast });
+}
+
+#[test]
+fn uses_that_gather_are_within_the_bound_of_a_fast_rule() {
+    // Of three that may be unconfirmed, one gathers.
+    let fast = Fleet { fast: Some(3), limit: 9, asks: 4, waiting: 2, ..Fleet::strict() };
+    holds(Fleet { crashes: 1, claims: 2, ..fast.clone() });
+    holds(Fleet { unsure: 1, claims: 2, asks: 3, ..fast });
 }
 
 #[test]

@@ -16,6 +16,8 @@ use crate::request::{Clock, UnixMillis};
 
 /// Time between looks at silence, at what waits to be sent and at a claim that failed.
 const TICK: Duration = Duration::from_millis(250);
+/// How long uses gather that nobody waits for, at most.
+const GATHER: Duration = Duration::from_millis(10);
 /// Longest wait between claims, and between attempts to read.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
 /// Records taken in under one lock.
@@ -120,8 +122,20 @@ impl Partition {
             match effect {
                 Effect::Append(record) => self.append(record),
                 Effect::Answer(seat, answer) => seat.deliver(self, answer),
+                Effect::Gather => self.flush_soon(),
             }
         }
+    }
+
+    /// All partitions flush at the same moments, so that what they gathered shares one durable
+    /// write.
+    fn flush_soon(self: &Arc<Self>) {
+        let this = Arc::clone(self);
+        let passed = self.started.elapsed().subsec_nanos() % GATHER.subsec_nanos();
+        self.runtime.spawn(async move {
+            tokio::time::sleep(GATHER.saturating_sub(Duration::from_nanos(passed.into()))).await;
+            this.step([Event::Flush]);
+        });
     }
 
     /// A confirmed append needs no notice: the owner waits to read the record back.

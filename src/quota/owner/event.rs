@@ -58,6 +58,8 @@ pub enum Event<T> {
     Reset(Bucket, T),
     /// Close all periods that ended by then.
     Sweep(UnixMillis),
+    /// Send what gathered.
+    Flush,
     /// Time passed.
     Tick,
     /// The tail ended: nothing is read until it is opened again.
@@ -71,6 +73,8 @@ pub enum Effect<T> {
     Append(Record),
     /// Answer someone.
     Answer(T, Answer),
+    /// Uses began to gather that nobody waits for: send an [`Event::Flush`] soon.
+    Gather,
 }
 
 /// The answer to an [`Ask`] or an [`Event::Reset`].

@@ -1,6 +1,7 @@
 //! An owner's dealings with buckets: asks, refunds, resets, and the records that carry them.
 
 use super::decide::{admit, decide, moment, start_round, tell};
+use super::desk::{Lane, Pace};
 use super::event::{Answer, Ask, Effect, Held, Now, Role, Waiter, Why};
 use super::{MOST_DESKS, Owner};
 use crate::journal::{Bucket, Period, Use};
@@ -14,7 +15,7 @@ impl<T: Waiter> Owner<T> {
         }
         let bucket = ask.bucket.clone();
         self.desks.entry(bucket.clone()).or_default().queue.push_back(ask);
-        self.advance(&bucket, now, effects);
+        self.advance(&bucket, Pace::Gather, now, effects);
     }
 
     pub(super) fn owe(
@@ -32,7 +33,7 @@ impl<T: Waiter> Owner<T> {
         let desk = self.desks.entry(bucket.clone()).or_default();
         let at = moment(&self.ledger, counted, now.wall).max(desk.floor());
         desk.lane(terms.period(at, counted.len()), counted.round()).next.serve();
-        self.advance(&bucket, now, effects);
+        self.advance(&bucket, Pace::Gather, now, effects);
     }
 
     /// Under whichever epoch is this owner's now: sums go over epochs, so it need not be the one
@@ -46,7 +47,7 @@ impl<T: Waiter> Owner<T> {
         let desk = self.desks.entry(held.bucket.clone()).or_default();
         let lane = desk.lane(held.period, held.round);
         lane.next.refunds = lane.next.refunds.saturating_add(1);
-        self.advance(&held.bucket, now, effects);
+        self.advance(&held.bucket, Pace::Gather, now, effects);
     }
 
     /// Opens the bucket's next round with an empty record. It lasts as long as all that it
@@ -73,7 +74,7 @@ impl<T: Waiter> Owner<T> {
         let start = counted.floor().max(desk.floor());
         let period = Period { start, ends: counted.ends().max(desk.ends()) };
         desk.lane(period, round).next.resets.push(waiter);
-        self.advance(&bucket, now, effects);
+        self.advance(&bucket, Pace::Gather, now, effects);
     }
 
     /// Admits those whose record this is. The newest claim before it is this owner's, or it would
@@ -94,7 +95,7 @@ impl<T: Waiter> Owner<T> {
         self.outstanding = self.outstanding.saturating_sub(1);
         let held = lane.held(&used.bucket);
         admit(&self.ledger, &held, flight.change, now.wall, effects);
-        self.advance(&used.bucket, now, effects);
+        self.advance(&used.bucket, Pace::Gather, now, effects);
     }
 
     pub(super) fn is_on_its_way(&self, used: &Use) -> bool {
@@ -124,20 +125,36 @@ impl<T: Waiter> Owner<T> {
         desk.tidy();
     }
 
-    /// Decides what can be decided for a bucket and sends what can be sent.
-    pub(super) fn advance(&mut self, bucket: &Bucket, now: Now, effects: &mut Vec<Effect<T>>) {
+    /// Decides what can be decided for a bucket and sends what can be sent and is due.
+    pub(super) fn advance(
+        &mut self,
+        bucket: &Bucket,
+        pace: Pace,
+        now: Now,
+        effects: &mut Vec<Effect<T>>,
+    ) {
         let Some(desk) = self.desks.get_mut(bucket) else { return };
+        desk.gathers &= pace == Pace::Gather;
         if let Role::Owning { epoch } = self.role {
             decide(&self.ledger, self.bounds, bucket, desk, now, effects);
+            // Whoever is undecided waits for what is under way.
+            let pace = if desk.queue.is_empty() { pace } else { Pace::Now };
             let counted = self.ledger.bucket(bucket);
             for lane in desk.lanes.values_mut() {
-                if let Some(record) = lane.depart(bucket, epoch, counted, now.steady) {
+                if let Some(record) = lane.depart(bucket, epoch, counted, pace, now.steady) {
                     if self.outstanding == 0 {
                         self.quiet_since = now.steady;
                     }
                     self.outstanding += 1;
                     effects.push(Effect::Append(record));
                 }
+            }
+            if !desk.gathers && desk.lanes.values().any(Lane::is_held_back) {
+                desk.gathers = true;
+                if self.gathering.is_empty() {
+                    effects.push(Effect::Gather);
+                }
+                self.gathering.push(bucket.clone());
             }
         }
         desk.tidy();
