@@ -21,6 +21,8 @@ use crate::request::{Clock, UnixMillis};
 
 /// Time between looks at silence, at what waits to be sent and at a claim that failed.
 pub(super) const TICK: Duration = Duration::from_millis(250);
+/// How long uses gather that nobody waits for, at most.
+const GATHER: Duration = Duration::from_millis(10);
 /// Longest wait between attempts to read.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
 /// Records taken in under one lock.
@@ -175,6 +177,7 @@ impl Partition {
             match effect {
                 Effect::Append(record) => self.append(record),
                 Effect::Answer(seat, answer) => seat.deliver(self, answer),
+                Effect::Gather => self.flush_soon(),
             }
         }
     }
@@ -248,6 +251,17 @@ impl Partition {
         *self.claimed.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((self.clock.now(), reason));
         self.step([Event::Claim { nonce: uuid::Uuid::new_v4().as_u128() }]);
+    }
+
+    /// All partitions flush at the same moments, so that what they gathered shares one durable
+    /// write.
+    fn flush_soon(self: &Arc<Self>) {
+        let this = Arc::clone(self);
+        let passed = self.started.elapsed().subsec_nanos() % GATHER.subsec_nanos();
+        self.runtime.spawn(async move {
+            tokio::time::sleep(GATHER.saturating_sub(Duration::from_nanos(passed.into()))).await;
+            this.step([Event::Flush]);
+        });
     }
 
     /// A confirmed append needs no notice: the owner waits to read the record back.

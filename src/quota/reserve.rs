@@ -156,7 +156,8 @@ fn refuse_exceeded(
     let owner = partition.owner();
     for charge in charges {
         let standing = owner.standing(charge.bucket(), charge.terms(), now);
-        if standing.used >= charge.terms().limit {
+        // What is being given back may make room: asked, the owner waits for that.
+        if standing.used >= charge.terms().limit && !owner.gives_back(charge.bucket()) {
             count(metrics, charge.rule(), QuotaOutcome::Exceeded);
             return Err(exceeded(partition, charge, standing));
         }

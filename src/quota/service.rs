@@ -199,8 +199,13 @@ impl Quotas {
     /// Waits until all that was counted is written, at most as long as for an answer.
     pub async fn drain(&self) {
         let deadline = Instant::now() + self.patience.answer;
-        let busy = |partition: &Arc<Partition>| !partition.owner().is_idle();
-        while self.partitions.iter().any(busy) && Instant::now() < deadline {
+        let busy = |partition: &&Arc<Partition>| !partition.owner().is_idle();
+        while Instant::now() < deadline {
+            let busy: Vec<_> = self.partitions.iter().filter(busy).collect();
+            if busy.is_empty() {
+                return;
+            }
+            busy.into_iter().for_each(|partition| partition.step([Event::Flush]));
             tokio::time::sleep(DRAIN_STEP).await;
         }
     }

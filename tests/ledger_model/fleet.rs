@@ -39,6 +39,7 @@ pub struct Fleet {
     pub clock_steps: u8,
     pub sweeps: u8,
     pub resets: u8,
+    pub hand_overs: u8,
     pub compaction: bool,
 }
 
@@ -59,6 +60,7 @@ impl Fleet {
             clock_steps: 0,
             sweeps: 0,
             resets: 0,
+            hand_overs: 0,
             compaction: false,
         }
     }

@@ -43,6 +43,15 @@ impl World {
         let all = self.fold(|_| true).uses();
         let total = |part: fn(&Use) -> u64| all.iter().map(part).sum::<u64>();
         let (written, given_back) = (total(|used| used.admitted), total(|used| used.refunded));
+        // What is neither in the log nor in anybody's memory is lost.
+        let at_rest = self.gateways.iter().all(|gateway| gateway.owner.is_idle());
+        if let Some(bound) = fleet.fast
+            && at_rest
+            && self.transit.is_empty()
+            && self.admitted.saturating_sub(written) > bound * self.crashed
+        {
+            self.wrong = Some("I4: more uses were lost than the bound for each crash");
+        }
         // Sweeps and resets remove counts from the fold, and fast uses may be counted twice.
         let plain = fleet.sweeps == 0 && fleet.resets == 0 && fleet.fast.is_none();
         if plain && fleet.rules == Rules::All {

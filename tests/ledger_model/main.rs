@@ -76,6 +76,23 @@ fn a_fast_rule_admits_at_most_its_bound_too_many_for_each_crash() {
 }
 
 #[test]
+fn uses_that_gather_are_within_the_bound_of_a_fast_rule() {
+    // Of three that may be unconfirmed, one gathers.
+    let fast = Fleet { fast: Some(3), limit: 9, asks: 4, waiting: 2, ..Fleet::strict() };
+    holds(Fleet { crashes: 1, claims: 2, ..fast.clone() });
+    holds(Fleet { unsure: 1, claims: 2, asks: 3, ..fast });
+}
+
+#[test]
+fn a_partition_that_is_handed_over_keeps_its_counts_and_what_is_given_back() {
+    let handed = Fleet { hand_overs: 1, claims: 2, refunds: 1, asks: 3, ..Fleet::strict() };
+    holds(handed.clone());
+    holds(Fleet { compaction: true, asks: 2, ..handed.clone() });
+    holds(Fleet { unsure: 1, asks: 2, waiting: 1, ..handed.clone() });
+    holds(Fleet { fast: Some(1), asks: 2, ..handed });
+}
+
+#[test]
 fn clocks_that_step_and_differ_open_no_period_anew() {
     holds(Fleet { clock_steps: 2, sweeps: 1, claims: 2, waiting: 1, ..Fleet::strict() });
     holds(Fleet { clock_steps: 3, sweeps: 1, claims: 1, waiting: 1, asks: 3, ..Fleet::strict() });

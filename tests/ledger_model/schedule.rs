@@ -16,6 +16,10 @@ pub enum Action {
     Ask(usize),
     Refund(usize),
     Reset(usize),
+    Flush(usize),
+    HandOver(usize),
+    /// What it could not write down goes to the other gateway.
+    Deliver(usize),
     Read(usize),
     /// The record in transit is written.
     Write(usize),
@@ -54,6 +58,7 @@ impl Model for Fleet {
                 clock_steps: self.clock_steps,
                 sweeps: self.sweeps,
                 resets: self.resets,
+                hand_overs: self.hand_overs,
             },
             kept: BTreeMap::new(),
             admitted: 0,
@@ -78,6 +83,9 @@ impl Model for Fleet {
             may(!out && left.asks > 0 && gateway.waiting < self.waiting, Action::Ask(who));
             may(left.refunds > 0 && !gateway.held.is_empty(), Action::Refund(who));
             may(owning && left.resets > 0, Action::Reset(who));
+            may(owning && gateway.owner.is_gathering(), Action::Flush(who));
+            may(owning && left.hand_overs > 0, Action::HandOver(who));
+            may(!gateway.owner.clone().leftovers().is_empty(), Action::Deliver(who));
             may(gateway.position < world.log.len(), Action::Read(who));
             may(left.crashes > 0 && gateway.owner != owner(), Action::Crash(who));
             may(left.unsure > 0 && gateway.owner.outstanding() > 0, Action::FallSilent(who));
@@ -131,6 +139,16 @@ impl Model for Fleet {
             Action::Reset(who) => {
                 world.left.resets -= 1;
                 world.step(self, who, Event::Reset(bucket(), Client(99)), now);
+            }
+            Action::Flush(who) => world.step(self, who, Event::Flush, now),
+            Action::HandOver(who) => {
+                world.left.hand_overs -= 1;
+                world.step(self, who, Event::HandOver, now);
+            }
+            Action::Deliver(who) => {
+                for (held, served, refunds) in world.gateways[who].owner.leftovers() {
+                    world.step(self, 1 - who, Event::Settle(held, served, refunds), now);
+                }
             }
             Action::Read(who) => world.read(self, who),
             Action::Write(at) => {

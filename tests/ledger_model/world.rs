@@ -74,6 +74,7 @@ pub struct Left {
     pub clock_steps: u8,
     pub sweeps: u8,
     pub resets: u8,
+    pub hand_overs: u8,
 }
 
 pub fn bucket() -> Bucket {
@@ -108,6 +109,8 @@ impl World {
             match effect {
                 Effect::Append(record) => self.transit.push((who, record)),
                 Effect::Answer(_, answer) => self.answered(fleet, who, answer, read.as_ref()),
+                // A flush may come at any time while something gathers.
+                Effect::Gather => {}
             }
         }
     }

@@ -25,11 +25,15 @@ pub(super) fn decide<T: Waiter>(
         let at = moment(ledger, counted, now.wall).max(desk.floor());
         let mut standing = standing(ledger, bucket, terms, at);
         let under_way = standing.used.saturating_add(desk.unconfirmed());
-        let fast = terms.unconfirmed.is_some_and(|allowed| desk.served() < allowed);
+        let fast = terms.unconfirmed.filter(|allowed| desk.served() < *allowed);
         let period = terms.period(at, counted.len());
         match waiter.wants() {
             Wants::Nothing => {}
             Wants::Count => desk.lane(period, counted.round()).next.serve(),
+            // What is being given back may make room: that is known when it is read back.
+            Wants::Answer if standing.used >= terms.limit && desk.gives_back() => {
+                desk.queue.push_back(ask);
+            }
             Wants::Answer if standing.used >= terms.limit => {
                 effects.push(Effect::Answer(ask.waiter, Answer::Exceeded(standing)));
             }
@@ -37,16 +41,16 @@ pub(super) fn decide<T: Waiter>(
                 effects.push(Effect::Answer(ask.waiter, Answer::Unavailable(Why::Full)));
             }
             Wants::Answer if under_way >= terms.limit => desk.queue.push_back(ask),
-            Wants::Answer if fast => {
+            Wants::Answer => {
                 let lane = desk.lane(period, counted.round());
-                lane.next.serve();
+                let Some(allowed) = fast else {
+                    lane.next.seats.push(Seat { terms: *terms, waiter: ask.waiter });
+                    continue;
+                };
+                lane.next.serve_within(allowed);
                 standing.used = under_way.saturating_add(1);
                 let admitted = Answer::Admitted(lane.held(bucket), standing);
                 effects.push(Effect::Answer(ask.waiter, admitted));
-            }
-            Wants::Answer => {
-                let seat = Seat { terms: *terms, waiter: ask.waiter };
-                desk.lane(period, counted.round()).next.seats.push(seat);
             }
         }
     }

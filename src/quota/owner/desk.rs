@@ -14,6 +14,18 @@ pub(super) struct Desk<T> {
     pub queue: VecDeque<Ask<T>>,
     /// By period and round.
     pub lanes: BTreeMap<(Period, u32), Lane<T>>,
+    /// Whether it is among those that the next flush sends.
+    pub gathers: bool,
+}
+
+/// When a lane's next record goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// At once.
+    Now,
+    /// Once somebody waits for it, half of what may be unconfirmed has gathered, or the next flush
+    /// comes: a record is durable only after an `fsync`, which would be most of a use's cost.
+    Gather,
 }
 
 /// What is under way for one period of a bucket. One journal key in one epoch, and at most one
@@ -36,6 +48,8 @@ pub(super) struct Change<T> {
     pub served: u64,
     /// Uses given back.
     pub refunds: u64,
+    /// So many uses have gathered that the record must go.
+    pub pressing: bool,
     /// Who waits for the bucket's reset. The record opens a round by being there.
     pub resets: Vec<T>,
 }
@@ -59,13 +73,13 @@ pub(super) struct Flight<T> {
 
 impl<T> Default for Desk<T> {
     fn default() -> Self {
-        Self { queue: VecDeque::new(), lanes: BTreeMap::new() }
+        Self { queue: VecDeque::new(), lanes: BTreeMap::new(), gathers: false }
     }
 }
 
 impl<T> Default for Change<T> {
     fn default() -> Self {
-        Self { seats: Vec::new(), served: 0, refunds: 0, resets: Vec::new() }
+        Self { seats: Vec::new(), served: 0, refunds: 0, pressing: false, resets: Vec::new() }
     }
 }
 
@@ -77,6 +91,18 @@ impl<T> Change<T> {
     /// Adds a use that doesn't wait.
     pub fn serve(&mut self) {
         self.served = self.served.saturating_add(1);
+    }
+
+    /// Adds a use that doesn't wait, of a rule that allows so many unconfirmed. At half of them the
+    /// record goes: the other half may be served while it is on its way.
+    pub fn serve_within(&mut self, unconfirmed: u64) {
+        self.serve();
+        self.pressing |= self.served >= unconfirmed.div_ceil(2);
+    }
+
+    /// Whether it need not be sent yet.
+    fn may_gather(&self) -> bool {
+        self.seats.is_empty() && self.resets.is_empty() && !self.pressing
     }
 
     fn uses(&self) -> u64 {
@@ -122,6 +148,11 @@ impl<T> Desk<T> {
     /// Of those, the ones that were admitted without waiting.
     pub fn served(&self) -> u64 {
         self.sum(|change| change.served)
+    }
+
+    /// Whether uses are being given back that the fold doesn't have yet.
+    pub fn gives_back(&self) -> bool {
+        self.sum(|change| change.refunds) > 0
     }
 
     fn sum(&self, part: fn(&Change<T>) -> u64) -> u64 {
@@ -190,19 +221,25 @@ impl<T: Waiter> Lane<T> {
         Held { bucket: bucket.clone(), period: self.period, round: self.round }
     }
 
-    /// The next record, if there is something to say and no record on its way.
+    /// Whether its next record could go.
+    pub fn is_held_back(&self) -> bool {
+        self.flight.is_none() && !self.next.is_empty()
+    }
+
+    /// The next record, if there is something to say, no record on its way and it is time.
     pub fn depart(
         &mut self,
         bucket: &Bucket,
         epoch: Offset,
         counted: BucketUse<'_>,
+        pace: Pace,
         sent: Duration,
     ) -> Option<Record> {
         if self.flight.is_some() {
             return None;
         }
         self.next.drop_the_gone();
-        if self.next.is_empty() {
+        if self.next.is_empty() || (pace == Pace::Gather && self.next.may_gather()) {
             return None;
         }
         let change = std::mem::take(&mut self.next);

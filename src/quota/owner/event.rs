@@ -65,6 +65,8 @@ pub enum Event<T> {
     /// Another gateway is about to take the partition: nothing new is begun, so that nothing is
     /// under way when it does. Should it never come, this gateway goes on after a while.
     HandOver,
+    /// Send what gathered.
+    Flush,
     /// Time passed.
     Tick,
     /// The tail ended: nothing is read until it is opened again.
@@ -78,6 +80,8 @@ pub enum Effect<T> {
     Append(Record),
     /// Answer someone.
     Answer(T, Answer),
+    /// Uses began to gather that nobody waits for: send an [`Event::Flush`] soon.
+    Gather,
 }
 
 /// The answer to an [`Ask`] or an [`Event::Reset`].

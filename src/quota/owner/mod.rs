@@ -31,7 +31,7 @@ pub use self::event::{
 };
 
 use self::decide::{standing, tell};
-use self::desk::Desk;
+use self::desk::{Desk, Pace};
 use super::ledger::Ledger;
 use super::window::Terms;
 use crate::journal::{AccountBytes, Bucket, Claim, Horizon, Offset, Record};
@@ -49,6 +49,8 @@ pub struct Owner<T> {
     ledger: Ledger,
     role: Role,
     desks: BTreeMap<Bucket, Desk<T>>,
+    /// Buckets with something that waits for the next flush.
+    gathering: Vec<Bucket>,
     /// Records of uses on their way.
     outstanding: usize,
     /// The latest horizon that it sent: those of an epoch must rise also while they are on their
@@ -69,6 +71,7 @@ impl<T: Waiter> Owner<T> {
             ledger: Ledger::default(),
             role: Role::Out(Out::Idle),
             desks: BTreeMap::new(),
+            gathering: Vec::new(),
             outstanding: 0,
             swept: UnixMillis(0),
             quiet_since: Duration::ZERO,
@@ -113,6 +116,16 @@ impl<T: Waiter> Owner<T> {
         self.desks.is_empty()
     }
 
+    /// Whether something waits for the next flush.
+    pub fn is_gathering(&self) -> bool {
+        !self.gathering.is_empty()
+    }
+
+    /// Whether uses of a bucket are being given back that the fold doesn't have yet.
+    pub fn gives_back(&self, bucket: &Bucket) -> bool {
+        self.desks.get(bucket).is_some_and(Desk::gives_back)
+    }
+
     /// Where a bucket stands by the fold alone.
     pub fn standing(&self, bucket: &Bucket, terms: &Terms, now: UnixMillis) -> Standing {
         let floor = self.desks.get(bucket).map_or(UnixMillis(0), Desk::floor);
@@ -139,6 +152,7 @@ impl<T: Waiter> Owner<T> {
             Event::Reset(bucket, waiter) => self.reset(bucket, waiter, now, &mut effects),
             Event::Sweep(ended) => self.sweep(ended, &mut effects),
             Event::HandOver => self.hand_over(now, &mut effects),
+            Event::Flush => self.flush(now, &mut effects),
             Event::Tick => self.tick(now, &mut effects),
             Event::Halt => self.leave(Out::Halted, &mut effects),
         }
@@ -231,16 +245,18 @@ impl<T: Waiter> Owner<T> {
     }
 
     fn tick(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
-        let over = now.wall.max(self.ledger.horizon());
-        for desk in self.desks.values_mut() {
-            desk.drop_ended(over);
-        }
         let long_ago = now.steady.checked_sub(self.bounds.silence);
         if long_ago.is_some_and(|sent| self.desks.values().any(|desk| desk.waits_since(sent))) {
             self.leave(Out::Silent, effects);
         }
         self.handing_over.take_if(|until| *until <= now.steady);
         self.move_all(now, effects);
+        // Whatever can be sent has been.
+        let over = now.wall.max(self.ledger.horizon());
+        self.desks.retain(|_, desk| {
+            desk.drop_ended(over);
+            !desk.is_empty()
+        });
     }
 
     fn not_written(&mut self, record: &Record, effects: &mut Vec<Effect<T>>) {
@@ -301,8 +317,14 @@ impl<T: Waiter> Owner<T> {
     }
 
     fn move_all(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+        self.gathering.clear();
         let buckets: Vec<Bucket> = self.desks.keys().cloned().collect();
-        buckets.iter().for_each(|bucket| self.advance(bucket, now, effects));
+        buckets.iter().for_each(|bucket| self.advance(bucket, Pace::Now, now, effects));
+    }
+
+    fn flush(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+        let gathered = std::mem::take(&mut self.gathering);
+        gathered.iter().for_each(|bucket| self.advance(bucket, Pace::Now, now, effects));
     }
 
     /// Labels of an account's buckets that have counts.

@@ -1,6 +1,7 @@
 //! An owner's dealings with buckets: asks, refunds, resets, and the records that carry them.
 
 use super::decide::{admit, decide, moment, start_round, tell};
+use super::desk::{Lane, Pace};
 use super::event::{Answer, Ask, Effect, Held, Now, Place, Role, Waiter, Why};
 use super::{MOST_DESKS, Owner};
 use crate::journal::{Bucket, Period, Use};
@@ -14,7 +15,7 @@ impl<T: Waiter> Owner<T> {
         }
         let bucket = ask.bucket.clone();
         self.desks.entry(bucket.clone()).or_default().queue.push_back(ask);
-        self.advance(&bucket, now, effects);
+        self.advance(&bucket, Pace::Gather, now, effects);
     }
 
     pub(super) fn owe(
@@ -32,7 +33,7 @@ impl<T: Waiter> Owner<T> {
         let desk = self.desks.entry(bucket.clone()).or_default();
         let at = moment(&self.ledger, counted, now.wall).max(desk.floor());
         desk.lane(terms.period(at, counted.len()), counted.round()).next.serve();
-        self.advance(&bucket, now, effects);
+        self.advance(&bucket, Pace::Gather, now, effects);
     }
 
     /// Under whichever epoch is this owner's now: sums go over epochs, so it need not be the one
@@ -58,7 +59,7 @@ impl<T: Waiter> Owner<T> {
         let lane = desk.lane(held.period, held.round);
         lane.next.served = lane.next.served.saturating_add(served);
         lane.next.refunds = lane.next.refunds.saturating_add(refunds);
-        self.advance(&held.bucket, now, effects);
+        self.advance(&held.bucket, Pace::Gather, now, effects);
     }
 
     /// Takes out what was served or given back and is not written down, if another gateway is the
@@ -106,7 +107,7 @@ impl<T: Waiter> Owner<T> {
         let start = counted.floor().max(desk.floor());
         let period = Period { start, ends: counted.ends().max(desk.ends()) };
         desk.lane(period, round).next.resets.push(waiter);
-        self.advance(&bucket, now, effects);
+        self.advance(&bucket, Pace::Gather, now, effects);
     }
 
     /// Admits those whose record this is. The newest claim before it is this owner's, or it would
@@ -127,7 +128,7 @@ impl<T: Waiter> Owner<T> {
         self.outstanding = self.outstanding.saturating_sub(1);
         let held = lane.held(&used.bucket);
         admit(&self.ledger, &held, flight.change, now.wall, effects);
-        self.advance(&used.bucket, now, effects);
+        self.advance(&used.bucket, Pace::Gather, now, effects);
     }
 
     pub(super) fn is_on_its_way(&self, used: &Use) -> bool {
@@ -157,22 +158,39 @@ impl<T: Waiter> Owner<T> {
         desk.tidy();
     }
 
-    /// Decides what can be decided for a bucket and sends what can be sent.
-    pub(super) fn advance(&mut self, bucket: &Bucket, now: Now, effects: &mut Vec<Effect<T>>) {
+    /// Decides what can be decided for a bucket and sends what can be sent and is due.
+    pub(super) fn advance(
+        &mut self,
+        bucket: &Bucket,
+        pace: Pace,
+        now: Now,
+        effects: &mut Vec<Effect<T>>,
+    ) {
         let Some(desk) = self.desks.get_mut(bucket) else { return };
+        desk.gathers &= pace == Pace::Gather;
         if let Role::Owning { epoch } = self.role {
             if self.handing_over.is_none() {
                 decide(&self.ledger, self.bounds, bucket, desk, now, effects);
             }
+            // Whoever is undecided waits for what is under way; so does the next owner.
+            let waited_for = !desk.queue.is_empty() || self.handing_over.is_some();
+            let pace = if waited_for { Pace::Now } else { pace };
             let counted = self.ledger.bucket(bucket);
             for lane in desk.lanes.values_mut() {
-                if let Some(record) = lane.depart(bucket, epoch, counted, now.steady) {
+                if let Some(record) = lane.depart(bucket, epoch, counted, pace, now.steady) {
                     if self.outstanding == 0 {
                         self.quiet_since = now.steady;
                     }
                     self.outstanding += 1;
                     effects.push(Effect::Append(record));
                 }
+            }
+            if !desk.gathers && desk.lanes.values().any(Lane::is_held_back) {
+                desk.gathers = true;
+                if self.gathering.is_empty() {
+                    effects.push(Effect::Gather);
+                }
+                self.gathering.push(bucket.clone());
             }
         }
         desk.tidy();

@@ -269,6 +269,12 @@ fn charge(rule: &Arc<QuotaRule>, account: &str, client: &str) -> Charge {
     Charge::for_request(rule, &facts, &key(&account)).unwrap()
 }
 
+/// Of a rule that is `fast` within a hundred uses.
+fn fast_charge() -> Charge {
+    let accuracy = Accuracy::Fast { unconfirmed: NonZeroU64::new(100).unwrap() };
+    charge(&Arc::new(QuotaRule { accuracy, ..rule("fast", 1000) }), "4711", "app")
+}
+
 fn key(account: &AccountId) -> AccountKey {
     AccountHasher::new(b"secret").key(account)
 }
@@ -318,6 +324,36 @@ async fn counts_survive_an_orderly_end_and_a_kill() {
         assert_eq!(house.used(&charge), 3);
         assert_eq!(house.use_up(&charge, 3).await, 1);
     }
+}
+
+#[tokio::test]
+async fn an_orderly_end_writes_what_gathered() {
+    let directory = tempfile::tempdir().unwrap();
+    let charge = fast_charge();
+    let house = House::open(directory.path()).await;
+    assert_eq!(house.use_up(&charge, 3).await, 3);
+    let after_kill = killed(directory.path());
+    house.close().await;
+    let house = House::open(directory.path()).await;
+    assert_eq!(house.used(&charge), 3);
+    let house = House::open(after_kill.path()).await;
+    assert!(house.used(&charge) <= 3, "a kill loses them, or some of them");
+}
+
+#[tokio::test]
+async fn uses_that_nobody_waits_for_share_a_record_and_need_no_other_request() {
+    let directory = tempfile::tempdir().unwrap();
+    let charge = fast_charge();
+    let house = House::open(directory.path()).await;
+    let before = house.metric("tollgate_journal_records_total");
+    assert_eq!(house.use_up(&charge, 20).await, 20);
+    let written = async {
+        while house.used(&charge) < 20 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), written).await.expect("they are written");
+    assert_eq!(house.metric("tollgate_journal_records_total") - before, 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 mod windows;
 mod hand_over;
+mod gather;
 mod uses;
 
 use std::collections::VecDeque;
@@ -24,6 +25,8 @@ struct Desk {
     sent: VecDeque<Record>,
     log: Vec<Record>,
     answers: Vec<(u32, Answer)>,
+    /// Flushes that were asked for.
+    flushes: u32,
     now: Now,
     clients: u32,
 }
@@ -39,6 +42,7 @@ impl Desk {
             sent: VecDeque::new(),
             log: Vec::new(),
             answers: Vec::new(),
+            flushes: 0,
             now: Now { wall: UnixMillis(1_000_000), steady: Duration::ZERO },
             clients: 0,
         }
@@ -57,6 +61,7 @@ impl Desk {
             match effect {
                 Effect::Append(record) => self.sent.push_back(record),
                 Effect::Answer(client, answer) => self.answers.push((client.0, answer)),
+                Effect::Gather => self.flushes += 1,
             }
         }
     }
@@ -78,9 +83,16 @@ impl Desk {
         self.step(Event::Read(offset, record));
     }
 
+    /// Writes and reads all that is sent; what gathers is sent as often as it asks to be.
     fn write_all(&mut self) {
-        while let Some(record) = self.sent.pop_front() {
-            self.write(record);
+        loop {
+            while let Some(record) = self.sent.pop_front() {
+                self.write(record);
+            }
+            if std::mem::take(&mut self.flushes) == 0 {
+                return;
+            }
+            self.step(Event::Flush);
         }
     }
 
@@ -296,6 +308,7 @@ fn an_owner_that_reads_nothing_back_fences_itself() {
 fn an_owner_that_wakes_from_a_long_sleep_admits_nothing_fast() {
     let mut desk = Desk::owning();
     desk.ask(fast(9, 4));
+    desk.step(Event::Flush);
     desk.now.steady += SILENCE * 2;
     let woken = desk.ask(fast(9, 4));
     assert_eq!(desk.answer(woken), Some(&Answer::Unavailable(Why::NotOwner)));

@@ -28,6 +28,7 @@ fn fast_uses_are_refused_only_by_the_fold() {
 fn fast_uses_that_were_on_their_way_are_counted_in_the_next_epoch() {
     let mut desk = Desk::owning();
     desk.ask(fast(9, 4));
+    desk.step(Event::Flush);
     let lost = desk.sent.pop_front().unwrap();
     desk.step(Event::Unsure(lost));
     desk.step(Event::Claim { nonce: 2 });
@@ -70,6 +71,7 @@ fn a_refund_that_may_have_been_written_is_not_written_again() {
     let client = desk.ask(strict(4));
     desk.write_all();
     desk.step(Event::Refund(desk.admitted(client).0));
+    desk.step(Event::Flush);
     let late = desk.sent.pop_front().unwrap();
     desk.step(Event::Unsure(late.clone()));
     desk.step(Event::Claim { nonce: 2 });
