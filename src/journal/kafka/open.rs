@@ -17,6 +17,8 @@ const RETRY: Duration = Duration::from_millis(250);
 const LISTEN: Duration = Duration::from_millis(10);
 /// One question.
 const ASK: Duration = Duration::from_secs(3);
+/// How long a topic may be missing.
+const SETTLE: Duration = Duration::from_secs(3);
 /// Between lines that say that it waits.
 const REPORT: Duration = Duration::from_secs(5);
 
@@ -36,7 +38,13 @@ pub(super) fn wait_for_topic(
             Ok(metadata) => match metadata.topics().first() {
                 Some(found) => match found.error().map(RDKafkaErrorCode::from) {
                     None => return count(settings, topic, found.partitions().len()),
-                    Some(code) => about_topic(settings, &topic, code)?,
+                    Some(code) => match about_topic(settings, &topic, code) {
+                        // A topic that was made just now may not be known everywhere.
+                        Err(JournalError::NoTopic { .. }) if started.elapsed() < SETTLE => {
+                            code.to_string()
+                        }
+                        other => other?,
+                    },
                 },
                 None => "Kafka said nothing about the topic".to_owned(),
             },
