@@ -7,6 +7,7 @@ mod embedded;
 mod error;
 mod kafka;
 mod record;
+mod store;
 mod tail;
 
 pub use codec::RecordError;

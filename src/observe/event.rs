@@ -97,6 +97,18 @@ pub enum Event<'a> {
         /// Records that it has not read.
         records: u64,
     },
+    /// A partition of the journal was read to what was its end when its tail was opened.
+    JournalReplayed {
+        /// From where: `kafka` or `mirror`.
+        source: &'static str,
+        /// How many records.
+        records: u64,
+    },
+    /// Whether a copy of the journal is kept on this machine's disk.
+    JournalMirror {
+        /// Whether it is.
+        kept: bool,
+    },
     /// A record was not understood; its partition is not read on.
     JournalCorrupt {
         /// The partition.

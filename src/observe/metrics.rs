@@ -85,6 +85,8 @@ pub struct Metrics {
     journal_append_failures: Counters,
     journal_read_back_seconds: Histogram,
     journal_lag: Family<PartitionLabel, Gauge>,
+    journal_replayed: Counters,
+    journal_mirror: Gauge,
     journal_corrupt: Family<PartitionLabel, Counter>,
     vault: Counters,
     reloads: Counters,
@@ -140,6 +142,8 @@ impl Default for Metrics {
             journal_append_failures: count(r, Name::JournalAppendFailures),
             journal_read_back_seconds: time(r, Name::JournalReadBackSeconds, stage_histogram()),
             journal_lag: count(r, Name::JournalLag),
+            journal_replayed: count(r, Name::JournalReplayed),
+            journal_mirror: count(r, Name::JournalMirror),
             journal_corrupt: count(r, Name::JournalCorrupt),
             vault: count(r, Name::Vault),
             reloads: count(r, Name::Reloads),
@@ -247,6 +251,13 @@ impl Metrics {
             Event::JournalLag { partition, records } => {
                 let records = i64::try_from(records).unwrap_or(i64::MAX);
                 self.journal_lag.get_or_create(&PartitionLabel { partition }).set(records);
+            }
+            Event::JournalReplayed { source, records } => {
+                let labels = vec![("source", source.to_owned())];
+                self.journal_replayed.get_or_create(&labels).inc_by(records);
+            }
+            Event::JournalMirror { kept } => {
+                self.journal_mirror.set(kept.into());
             }
             Event::JournalCorrupt { partition } => {
                 self.journal_corrupt.get_or_create(&PartitionLabel { partition }).inc();

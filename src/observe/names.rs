@@ -49,6 +49,10 @@ pub enum Name {
     JournalReadBackSeconds,
     /// Records not read yet, by partition.
     JournalLag,
+    /// Records read before the journal was caught up with, by where they came from.
+    JournalReplayed,
+    /// Whether a local copy of the journal is kept.
+    JournalMirror,
     /// Records that were not understood, by partition.
     JournalCorrupt,
     /// What was done with the vault.
@@ -93,6 +97,8 @@ impl Name {
             Self::JournalAppendFailures => "tollgate_journal_append_failures",
             Self::JournalReadBackSeconds => "tollgate_journal_read_back",
             Self::JournalLag => "tollgate_journal_lag",
+            Self::JournalReplayed => "tollgate_journal_replayed_records",
+            Self::JournalMirror => "tollgate_journal_mirror_kept",
             Self::JournalCorrupt => "tollgate_journal_corrupt_records",
             Self::Vault => "tollgate_cache_operations",
             Self::Reloads => "tollgate_reloads",
@@ -132,6 +138,12 @@ impl Name {
                 "Time from writing a record to reading it back, of some records"
             }
             Self::JournalLag => "Records of a journal partition that were not read yet",
+            Self::JournalReplayed => {
+                "Records read to catch up with the journal, by where they came from"
+            }
+            Self::JournalMirror => {
+                "Whether a copy of the journal is kept on this disk (1) or not (0)"
+            }
             Self::JournalCorrupt => "Records not understood; their partition is not read on",
             Self::Vault => "Operations of the account cache",
             Self::Reloads => "Reloads of the configuration tried",

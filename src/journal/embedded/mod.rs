@@ -2,7 +2,6 @@
 
 mod follower;
 mod open;
-mod store;
 mod torn;
 mod witness;
 mod writer;
@@ -21,9 +20,9 @@ use async_trait::async_trait;
 use tokio::sync::{oneshot, watch};
 
 use self::follower::Follower;
-use self::store::{Store, StoredKey};
 use self::witness::Witness;
 use self::writer::Command;
+use super::store::{self, Store, StoredKey};
 use super::{Journal, JournalError, Offset, Record, Share, Tail};
 use crate::observe::Metrics;
 use crate::request::UnixMillis;

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::sync_channel;
@@ -11,12 +10,12 @@ use std::thread;
 
 use tokio::sync::watch;
 
-use super::store::Store;
 use super::torn::Cut;
 use super::witness::Witness;
 use super::writer::Writer;
 use super::{Embedded, QUEUE, Shared};
 use crate::journal::JournalError;
+use crate::journal::store::Store;
 use crate::observe::Metrics;
 use crate::request::UnixMillis;
 
@@ -79,7 +78,7 @@ pub(super) fn open_store(directory: &Path, witness: &Witness) -> Result<Store, J
         // A crash in the middle of making it. Nothing was ever written to it.
         fs::remove_dir_all(&path).map_err(|error| cannot_open(directory, &error))?;
     }
-    match open_fjall(&path) {
+    match Store::open(&path) {
         Err(error @ (fjall::Error::JournalRecovery(_) | fjall::Error::Unrecoverable)) => {
             tracing::warn!(directory = %directory.display(), %error, "the last write may be torn");
             open_without_last_write(directory, &path, confirmed)
@@ -97,7 +96,7 @@ fn open_without_last_write(
     let Some(cut) = Cut::last_write(path).map_err(failed)? else {
         return Err(cannot_open(directory, &"its log is damaged"));
     };
-    match whole(directory, confirmed, open_fjall(path)) {
+    match whole(directory, confirmed, Store::open(path)) {
         Ok(store) => {
             tracing::warn!(
                 kept = %cut.kept().display(),
@@ -111,11 +110,6 @@ fn open_without_last_write(
             Err(error)
         }
     }
-}
-
-/// fjall panics on some kinds of damage; to an operator that is an error like any other.
-fn open_fjall(path: &Path) -> Result<Store, fjall::Error> {
-    catch_unwind(AssertUnwindSafe(|| Store::open(path))).unwrap_or(Err(fjall::Error::Unrecoverable))
 }
 
 fn whole(
@@ -150,15 +144,7 @@ fn settle(store: &Store, directory: &Path, partitions: u32) -> Result<(), Journa
         }
     }
     for partition in 0..partitions {
-        let mut lasting = store.lasting(partition).map_err(failed)?;
-        lasting.sort_by_key(|stored| (stored.key.lasting_kind(), stored.offset));
-        for pair in lasting.windows(2) {
-            if let [older, newer] = pair
-                && older.key.lasting_kind() == newer.key.lasting_kind()
-            {
-                group.remove(partition, &older.key, older.offset);
-            }
-        }
+        group.remove_replaced(partition).map_err(failed)?;
     }
     let number = store.commit_number().map_err(failed)? + 1;
     group.commit(number).map_err(failed)

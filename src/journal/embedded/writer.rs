@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::Shared;
 use super::follower::{Follower, catch_up};
 use super::open::open_store;
-use super::store::{Store, StoredKey};
+use crate::journal::store::{Store, StoredKey};
 use crate::journal::{JournalError, Offset, Record, RecordKey};
 use crate::observe::{Event, Metrics};
 
@@ -267,8 +267,7 @@ fn commit(
         let (partition, key) = (append.partition, &append.key);
         // Of several with one key in this group only the last is kept.
         if last.get(&(partition, key)) == Some(offset) {
-            let old = store.find(partition, key).map_err(not_written)?;
-            group.put(partition, key, *offset, &append.bytes, old);
+            group.put(partition, key, *offset, &append.bytes).map_err(not_written)?;
         }
     }
     let mut removed = vec![0; forgets.len()];

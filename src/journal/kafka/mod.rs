@@ -3,6 +3,7 @@
 mod balance;
 mod client;
 mod health;
+mod mirror;
 mod open;
 mod read_back;
 mod reader;
@@ -21,6 +22,7 @@ use tokio::task::spawn_blocking;
 
 use self::balance::Balance;
 use self::health::Health;
+use self::mirror::{Mirror, Origin};
 use self::read_back::ReadBack;
 use self::reader::{Follow, Reader, cannot_read};
 use self::replay::Replaying;
@@ -43,6 +45,7 @@ pub struct Kafka {
     partitions: u32,
     writer: Writer,
     reader: Reader,
+    mirror: Option<Mirror>,
     replaying: Arc<Replaying>,
     balance: Balance,
     health: Arc<Health>,
@@ -104,6 +107,25 @@ impl Kafka {
     }
 }
 
+impl Kafka {
+    /// The mirror, if it has something of a partition from an offset on, and Kafka goes on from
+    /// there.
+    fn mirrored(
+        &self,
+        partition: u32,
+        from: Offset,
+        (first, end): (Offset, Offset),
+    ) -> Option<&Mirror> {
+        let mirror = self.mirror.as_ref()?;
+        let next = mirror.next(partition)?;
+        if next < first || next > end {
+            mirror.clear(partition);
+            return None;
+        }
+        (from < next).then_some(mirror)
+    }
+}
+
 /// Bounds that are seldom other than their defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuning {
@@ -121,7 +143,7 @@ impl Default for Tuning {
 
 fn open(
     settings: &model::Kafka,
-    _directory: &Path,
+    directory: &Path,
     metrics: &Arc<Metrics>,
     tuning: Tuning,
 ) -> Result<Kafka, JournalError> {
@@ -130,8 +152,10 @@ fn open(
     let health = Health::new(settings.brokers.join(","), topic.clone(), Arc::clone(metrics));
     let consumer = reader::consumer(settings, &health).map_err(failed)?;
     open::wait_for_topic(settings, &consumer, &health, tuning.patience)?;
+    let origin = Origin { settings, consumer: &consumer, health: &health };
+    let mirror = mirror::open(&directory.join("mirror"), &origin, metrics)?;
     let read_back = ReadBack::new(partitions, metrics);
-    let replaying = Arc::new(Replaying::new(topic.clone(), partitions));
+    let replaying = Replaying::new(topic.clone(), partitions, metrics);
     let writer =
         Writer::new(settings, tuning.queue, &health, &read_back, metrics).map_err(failed)?;
     let shared = reader::Shared {
@@ -140,9 +164,10 @@ fn open(
         replaying: Arc::clone(&replaying),
         metrics: Arc::clone(metrics),
     };
-    let reader = Reader::start(topic.clone(), partitions, consumer, shared)?;
+    let feed = mirror.as_ref().map(Mirror::feed);
+    let reader = Reader::start(topic.clone(), partitions, consumer, feed, shared)?;
     let balance = Balance::start(settings, &health)?;
-    Ok(Kafka { topic, partitions, writer, reader, replaying, balance, health })
+    Ok(Kafka { topic, partitions, writer, reader, mirror, replaying, balance, health })
 }
 
 #[async_trait]
@@ -160,11 +185,20 @@ impl Journal for Kafka {
         let (first, end) = self.watermarks(partition).await?;
         // Whoever has read something must not read on behind a gap, nor in another topic.
         if from > end || (from > 0 && from < first) {
+            if let Some(mirror) = &self.mirror {
+                mirror.clear(partition);
+            }
             return Err(JournalError::Restarted { partition, offset: from });
         }
         let (sender, tail) = Tail::channel();
-        self.replaying.open(partition, from.max(first), end);
-        self.reader.follow(Follow { partition, from, beginning: from <= first, sender });
+        let beginning = from <= first;
+        let from = from.max(first);
+        self.replaying.open(partition, from, end);
+        let follow = Follow { partition, from, beginning, sender };
+        match self.mirrored(partition, from, (first, end)) {
+            Some(mirror) => mirror.pour(follow, &self.replaying, self.reader.line().clone()),
+            None => self.reader.line().follow(follow),
+        }
         Ok(tail)
     }
 
@@ -172,9 +206,13 @@ impl Journal for Kafka {
         Ok(self.watermarks(partition).await?.1)
     }
 
-    async fn forget(&self, partition: u32, _ended: UnixMillis) -> Result<u64, JournalError> {
+    /// In Kafka the topic's retention removes them.
+    async fn forget(&self, partition: u32, ended: UnixMillis) -> Result<u64, JournalError> {
         self.check(partition)?;
-        Ok(0)
+        match &self.mirror {
+            Some(mirror) => Ok(mirror.forget(partition, ended).await),
+            None => Ok(0),
+        }
     }
 
     fn share(&self) -> watch::Receiver<Share> {

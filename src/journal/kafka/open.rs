@@ -17,8 +17,8 @@ const RETRY: Duration = Duration::from_millis(250);
 const LISTEN: Duration = Duration::from_millis(10);
 /// One question.
 const ASK: Duration = Duration::from_secs(3);
-/// A topic that was made just now is not known to every broker at once.
-const NEW_TOPIC: Duration = Duration::from_secs(5);
+/// How long a topic may be missing.
+const SETTLE: Duration = Duration::from_secs(3);
 /// Between lines that say that it waits.
 const REPORT: Duration = Duration::from_secs(5);
 
@@ -38,7 +38,13 @@ pub(super) fn wait_for_topic(
             Ok(metadata) => match metadata.topics().first() {
                 Some(found) => match found.error().map(RDKafkaErrorCode::from) {
                     None => return count(settings, topic, found.partitions().len()),
-                    Some(code) => about_topic(settings, &topic, code, started.elapsed())?,
+                    Some(code) => match about_topic(settings, &topic, code) {
+                        // A topic that was made just now may not be known everywhere.
+                        Err(JournalError::NoTopic { .. }) if started.elapsed() < SETTLE => {
+                            code.to_string()
+                        }
+                        other => other?,
+                    },
                 },
                 None => "Kafka said nothing about the topic".to_owned(),
             },
@@ -76,15 +82,9 @@ fn about_topic(
     settings: &model::Kafka,
     topic: &str,
     code: RDKafkaErrorCode,
-    waited: Duration,
 ) -> Result<String, JournalError> {
     let topic = topic.to_owned();
     match code {
-        RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic
-            if waited < NEW_TOPIC =>
-        {
-            Ok("the topic is not known yet".to_owned())
-        }
         RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
             Err(JournalError::NoTopic { topic, partitions: settings.partitions })
         }

@@ -1,8 +1,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::journal::{Offset, Replay};
+use crate::observe::{Event, Metrics};
 
 /// Between lines about how far the replay is.
 const REPORT: Duration = Duration::from_secs(3);
@@ -12,6 +13,7 @@ pub(super) struct Replaying {
     topic: String,
     partitions: Vec<Partition>,
     reported: Mutex<Reported>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
@@ -22,7 +24,8 @@ struct Partition {
     next: AtomicU64,
     /// One past the last offset that was there.
     end: AtomicU64,
-    records: AtomicU64,
+    from_kafka: AtomicU64,
+    from_mirror: AtomicU64,
 }
 
 struct Reported {
@@ -33,18 +36,21 @@ struct Reported {
 }
 
 impl Replaying {
-    pub fn new(topic: String, partitions: u32) -> Self {
+    pub fn new(topic: String, partitions: u32, metrics: &Arc<Metrics>) -> Arc<Self> {
         let now = Instant::now();
-        Self {
+        Arc::new(Self {
             topic,
             partitions: (0..partitions).map(|_| Partition::default()).collect(),
             reported: Mutex::new(Reported { at: now, started: now, done: false }),
-        }
+            metrics: Arc::clone(metrics),
+        })
     }
 
     /// A tail is opened at an offset of a partition that ends at another.
     pub fn open(&self, partition: u32, from: Offset, end: Offset) {
         let Some(partition) = self.partitions.get(partition as usize) else { return };
+        partition.from_kafka.store(0, Ordering::Relaxed);
+        partition.from_mirror.store(0, Ordering::Relaxed);
         partition.first.store(from, Ordering::Relaxed);
         partition.next.store(from, Ordering::Relaxed);
         partition.end.store(end, Ordering::Relaxed);
@@ -52,16 +58,28 @@ impl Replaying {
         partition.opened.store(true, Ordering::Release);
     }
 
-    /// A record was handed on.
+    /// A record from Kafka was handed on.
     pub fn read(&self, partition: u32, offset: Offset) {
         let Some(partition) = self.partitions.get(partition as usize) else { return };
-        if partition.done.load(Ordering::Acquire) {
-            return;
+        if !partition.done.load(Ordering::Acquire) {
+            partition.from_kafka.fetch_add(1, Ordering::Relaxed);
+            self.advance(partition, offset);
         }
-        partition.records.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A record from this machine's disk was handed on.
+    pub fn read_from_mirror(&self, partition: u32, offset: Offset) {
+        let Some(partition) = self.partitions.get(partition as usize) else { return };
+        if !partition.done.load(Ordering::Acquire) {
+            partition.from_mirror.fetch_add(1, Ordering::Relaxed);
+            self.advance(partition, offset);
+        }
+    }
+
+    fn advance(&self, partition: &Partition, offset: Offset) {
         partition.next.store(offset + 1, Ordering::Relaxed);
         if offset + 1 >= partition.end.load(Ordering::Relaxed) {
-            partition.done.store(true, Ordering::Release);
+            self.finish(partition);
         }
     }
 
@@ -69,11 +87,22 @@ impl Replaying {
     /// compaction.
     pub fn done(&self, partition: u32) {
         if let Some(partition) = self.partitions.get(partition as usize) {
-            partition.done.store(true, Ordering::Release);
+            self.finish(partition);
         }
     }
 
-    /// Whether a partition is done.
+    fn finish(&self, partition: &Partition) {
+        if !partition.done.swap(true, Ordering::AcqRel) {
+            for (source, records) in
+                [("kafka", &partition.from_kafka), ("mirror", &partition.from_mirror)]
+            {
+                let records = records.load(Ordering::Relaxed);
+                self.metrics.record(Event::JournalReplayed { source, records });
+            }
+        }
+    }
+
+    /// Whether a partition was read to what was its end.
     pub fn is_done(&self, partition: u32) -> bool {
         let partition = self.partitions.get(partition as usize);
         partition.is_some_and(|one| {
@@ -87,7 +116,8 @@ impl Replaying {
         let (mut read, mut all) = (0u64, 0u64);
         for partition in &self.partitions {
             replay.partitions += 1;
-            replay.records += partition.records.load(Ordering::Relaxed);
+            replay.records += partition.from_kafka.load(Ordering::Relaxed)
+                + partition.from_mirror.load(Ordering::Relaxed);
             let first = partition.first.load(Ordering::Relaxed);
             let span = partition.end.load(Ordering::Relaxed).saturating_sub(first);
             let so_far = partition.next.load(Ordering::Relaxed).saturating_sub(first);

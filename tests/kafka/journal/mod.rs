@@ -1,6 +1,7 @@
 //! The journal, on real brokers.
 
 mod faults;
+mod mirror;
 mod order;
 mod share;
 

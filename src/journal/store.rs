@@ -1,15 +1,17 @@
-//! What the embedded journal keeps in fjall.
+//! Records in fjall: the embedded journal itself, and what a gateway keeps of a journal on Kafka.
 //!
 //! Keyspace `log` has every kept record under (partition, offset). Keyspace `keys` has, under
 //! (partition, record key), the offset of the newest record with that key, so that an older one
 //! can be removed as it is replaced: compaction by key happens as records are written. Since
 //! record keys sort by the end of their period, ended records stand at the front of a partition.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 
-use crate::journal::{JournalError, Offset, Record, RecordKey};
+use super::record::kind;
+use super::{Claim, JournalError, Offset, Record, RecordKey};
 use crate::request::UnixMillis;
 
 /// Memory for blocks read from disk. Records are read once, at start.
@@ -41,8 +43,14 @@ pub(super) struct Group<'s> {
 }
 
 impl Store {
-    /// Opens or makes the database.
+    /// Opens or makes the database. fjall panics on some kinds of damage; that is an error like any
+    /// other.
     pub fn open(path: &Path) -> Result<Self, fjall::Error> {
+        catch_unwind(AssertUnwindSafe(|| Self::open_or_panic(path)))
+            .unwrap_or(Err(fjall::Error::Unrecoverable))
+    }
+
+    fn open_or_panic(path: &Path) -> Result<Self, fjall::Error> {
         let database = Database::builder(path)
             .cache_size(BLOCK_CACHE)
             .max_journaling_size(WRITE_AHEAD)
@@ -72,6 +80,12 @@ impl Store {
     /// Where the newest record with a key stands.
     pub fn find(&self, partition: u32, key: &RecordKey) -> Result<Option<Offset>, fjall::Error> {
         self.number(partition, key.as_bytes())
+    }
+
+    /// A text that the store's user noted.
+    pub fn note(&self, name: &str) -> Result<Option<String>, fjall::Error> {
+        let value = self.keys.get(place(OWN, name.as_bytes()))?;
+        Ok(value.map(|value| String::from_utf8_lossy(&value).into_owned()))
     }
 
     fn number(&self, partition: u32, key: &[u8]) -> Result<Option<u64>, fjall::Error> {
@@ -118,16 +132,43 @@ impl Store {
         entries.map(|entry| stored_key(entry.into_inner()?)).collect()
     }
 
+    /// The newest claim of a partition and where it stands.
+    pub fn newest_claim(&self, partition: u32) -> Result<Option<(Offset, Claim)>, JournalError> {
+        let lasting = self.lasting(partition).map_err(|error| cannot_read(partition, &error))?;
+        let claims = lasting.iter().filter(|stored| stored.key.lasting_kind() == Some(kind::CLAIM));
+        let Some(offset) = claims.map(|stored| stored.offset).max() else { return Ok(None) };
+        let found = self.read(partition, offset, 1)?;
+        Ok(found.into_iter().find_map(|(at, record)| match record {
+            Record::Claim(claim) if at == offset => Some((at, claim)),
+            Record::Claim(_) | Record::Use(_) | Record::Horizon(_) => None,
+        }))
+    }
+
+    /// Some keys of a partition, whatever they are.
+    pub fn some(&self, partition: u32, limit: usize) -> Result<Vec<StoredKey>, fjall::Error> {
+        let entries = self.keys.prefix(partition.to_be_bytes()).take(limit);
+        entries.map(|entry| stored_key(entry.into_inner()?)).collect()
+    }
+
     /// Keys of the records that don't end: claims and horizons.
-    pub fn lasting(&self, partition: u32) -> Result<Vec<StoredKey>, fjall::Error> {
+    fn lasting(&self, partition: u32) -> Result<Vec<StoredKey>, fjall::Error> {
         let entries = self.keys.prefix(place(partition, &u64::MAX.to_be_bytes()));
         entries.map(|entry| stored_key(entry.into_inner()?)).collect()
     }
 
-    /// Starts a group of writes.
+    /// Starts a group of writes that are durable once they are committed.
     pub fn group(&self) -> Group<'_> {
-        let batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        Group { store: self, batch }
+        self.group_with(PersistMode::SyncAll)
+    }
+
+    /// Starts a group of writes that survive this process, and of which a crash of the machine may
+    /// lose the last ones.
+    pub fn loose_group(&self) -> Group<'_> {
+        self.group_with(PersistMode::Buffer)
+    }
+
+    fn group_with(&self, mode: PersistMode) -> Group<'_> {
+        Group { store: self, batch: self.database.batch().durability(Some(mode)) }
     }
 }
 
@@ -146,26 +187,48 @@ fn stored_key((key, value): fjall::KvPair) -> Result<StoredKey, fjall::Error> {
 }
 
 impl Group<'_> {
-    /// Adds a record, and takes away the one that it replaces.
+    /// Adds a record, and takes away the one that it replaces. A group must have one record for
+    /// each key at most.
     pub fn put(
         &mut self,
         partition: u32,
         key: &RecordKey,
         offset: Offset,
         record: &[u8],
-        replaces: Option<Offset>,
-    ) {
+    ) -> Result<(), fjall::Error> {
+        let replaced = self.store.find(partition, key)?;
         self.batch.insert(&self.store.log, log_key(partition, offset), record);
         self.batch.insert(&self.store.keys, place(partition, key.as_bytes()), offset.to_be_bytes());
-        if let Some(old) = replaces {
+        if let Some(old) = replaced {
             self.batch.remove(&self.store.log, log_key(partition, old));
         }
+        Ok(())
     }
 
     /// Takes a key and its record, which stands at `offset`, away.
     pub fn remove(&mut self, partition: u32, key: &RecordKey, offset: Offset) {
         self.batch.remove(&self.store.log, log_key(partition, offset));
         self.batch.remove(&self.store.keys, place(partition, key.as_bytes()));
+    }
+
+    /// Takes claims and horizons away that newer ones replaced. Only while nobody reads the
+    /// partition: a reader may not have seen the older ones yet.
+    pub fn remove_replaced(&mut self, partition: u32) -> Result<(), fjall::Error> {
+        let mut lasting = self.store.lasting(partition)?;
+        lasting.sort_by_key(|stored| (stored.key.lasting_kind(), stored.offset));
+        for pair in lasting.windows(2) {
+            if let [older, newer] = pair
+                && older.key.lasting_kind() == newer.key.lasting_kind()
+            {
+                self.remove(partition, &older.key, older.offset);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a text.
+    pub fn set_note(&mut self, name: &str, text: &str) {
+        self.batch.insert(&self.store.keys, place(OWN, name.as_bytes()), text.as_bytes());
     }
 
     /// Notes the offset that a partition's next record gets.
@@ -182,9 +245,14 @@ impl Group<'_> {
         self.batch.insert(&self.store.keys, place(OWN, name), number.to_be_bytes());
     }
 
-    /// Makes all of it durable, under a number. Readers see it only after that.
+    /// Writes all of it, under a number. Readers see it only after that.
     pub fn commit(mut self, number: u64) -> Result<(), fjall::Error> {
         self.set(COMMIT, number);
+        self.write()
+    }
+
+    /// Writes all of it. Readers see it only after that.
+    pub fn write(self) -> Result<(), fjall::Error> {
         self.batch.commit()
     }
 }
