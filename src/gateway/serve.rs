@@ -20,7 +20,6 @@ use super::shared::{Parts, Shared};
 use super::signals::{self, Drain};
 use super::snapshot::{Snapshot, SnapshotError};
 use super::{early, keys};
-use crate::account::AccountHasher;
 use crate::auth::Keyrings;
 use crate::config::model::Config;
 use crate::journal::{Embedded, JournalError};
@@ -118,12 +117,12 @@ async fn open_state(config: &Config, runtime: &Runtime) -> Result<Shared, ServeE
     let access_log = AccessLog::open(log, metrics.clone())
         .map_err(|error| file(&PathBuf::from(format!("{log:?}")), error))?;
     let quotas = Quotas::open(journal, clock.clone(), metrics.clone(), "embedded").await?;
-    let account_key = keys::account_key(&config.state, &quotas)?;
+    let counted = quotas.partitions().iter().any(|partition| partition.accounts > 0);
     let cache = keys::cache_settings(directory, &config.cache)?;
     Ok(Shared::new(Parts {
         access_log,
         keyrings: Keyrings::new(runtime.handle().clone(), clock.clone(), metrics.clone()),
-        accounts: AccountHasher::new(account_key.reveal().as_bytes()),
+        accounts: keys::account_hasher(&config.state, counted)?,
         quotas,
         vault: Vault::open(directory, &cache, clock.clone(), metrics.clone())?,
         resolver: Arc::new(Resolver::from_system()?),
