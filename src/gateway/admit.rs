@@ -1,6 +1,7 @@
 //! The security checks, in the order in which they are made.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use pingora_proxy::Session;
@@ -109,13 +110,17 @@ async fn guard_body(session: &mut Session, context: &mut Context) -> Result<(), 
     let Some(plan) = context.plan.clone() else { return Err(Refusal::NoRoute) };
     let announced = guard::content_length(&session.req_header().headers)?;
     let mut budget = BodyBudget::new(plan.route.max_body, announced)?;
+    // The port holds HTTP/1 bodies to this; over HTTP/2 it can't.
+    let within = listener::body_timeout(session.digest());
+    context.body.deadline = Instant::now().checked_add(within);
+    // What comes on a connection that switches protocols is no body.
+    context.body.whole = session.is_body_empty() || session.is_upgrade_req();
     if plan.reads_body && !session.is_body_empty() {
         guard::check_json_media_type(&session.req_header().headers)?;
-        // The port holds HTTP/1 bodies to this; over HTTP/2 it can't.
-        let within = listener::body_timeout(session.digest());
         let raw = tokio::time::timeout(within, read_body(session, &mut budget))
             .await
             .map_err(|_| Refusal::BodyTimeout)??;
+        context.body.whole = true;
         let mut json = guard::read_json(&raw)?;
         if !plan.route.request.body.is_empty() {
             transform::apply_json(&plan.route.request.body, &mut json);

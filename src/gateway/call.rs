@@ -76,6 +76,12 @@ pub(super) fn failed(
     context: &mut Context,
     mut error: Box<Error>,
 ) -> Box<Error> {
+    if waited_for_client(&error, context) {
+        context.refusal = Some(Refusal::BodyTimeout);
+        error.as_down();
+        error.set_retry(false);
+        return error;
+    }
     let outcome = outcome_of(&error);
     if let (Some(outcome), Some(picked)) = (outcome, &context.upstream.picked) {
         picked.report(outcome);
@@ -108,6 +114,14 @@ pub(super) fn broke(
         return error;
     }
     failed(session, context, error)
+}
+
+/// Whether the backend was silent because it had not got the whole request: then the client was
+/// too slow, and the backend did nothing wrong.
+fn waited_for_client(error: &Error, context: &Context) -> bool {
+    !context.body.whole
+        && error.esource() == &pingora::ErrorSource::Upstream
+        && *error.etype() == ErrorType::ReadTimedout
 }
 
 /// What went wrong with the backend; `None` is nothing of its making.

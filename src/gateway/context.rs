@@ -79,10 +79,21 @@ pub struct Context {
 pub(super) struct RequestBody {
     /// Counts what streams through.
     pub budget: Option<BodyBudget>,
+    /// When it must have come whole, as its port says.
+    pub deadline: Option<Instant>,
+    /// All of it has come.
+    pub whole: bool,
     /// Read and parsed before the backend was called.
     pub json: Option<Arc<Value>>,
     /// What goes to the backend instead of what was read; sent once for each try.
     pub replacement: Option<Bytes>,
+}
+
+impl RequestBody {
+    /// Whether more of it comes after its time.
+    pub fn is_late(&self) -> bool {
+        !self.whole && self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
 }
 
 /// The call to a backend, over all its tries.

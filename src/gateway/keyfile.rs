@@ -86,19 +86,24 @@ fn make(path: &Path) -> io::Result<Secret> {
     let mut secret = [0; LENGTH];
     aws_lc_rs::rand::fill(&mut secret).map_err(|_| io::Error::other("no random numbers"))?;
     let text = STANDARD.encode(secret);
-    // Written beside and renamed, so that no crash leaves half a secret under the name. What a
+    write(path, &text)?;
+    Ok(Secret::new(text))
+}
+
+/// Writes one line into a file of this user's own.
+pub(super) fn write(path: &Path, line: &str) -> io::Result<()> {
+    // Written beside and renamed, so that no crash leaves half a line under the name. What a
     // crash left beside may have another mode, so it isn't written over.
-    let beside = path.with_extension("key.new");
+    let beside = path.with_added_extension("new");
     match fs::remove_file(&beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-    writeln!(file, "{text}")?;
+    writeln!(file, "{line}")?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())?;
-    Ok(Secret::new(text))
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 #[cfg(test)]
@@ -126,7 +131,7 @@ mod tests {
     fn what_a_crash_left_beside_it_is_no_secret_and_in_nobody_s_way() {
         let folder = tempfile::tempdir().unwrap();
         let file = file(folder.path());
-        fs::write(file.path.with_extension("key.new"), "half").unwrap();
+        fs::write(file.path.with_added_extension("new"), "half").unwrap();
         assert!(file.read().unwrap().is_none());
         assert_eq!(file.read_or_make().unwrap(), file.read().unwrap().unwrap());
         assert_eq!(fs::metadata(&file.path).unwrap().permissions().mode() & 0o777, 0o600);

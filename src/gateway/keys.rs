@@ -2,23 +2,52 @@
 //! state directory.
 
 use std::path::Path;
+use std::{fs, io};
 
-use super::keyfile::{KeyFile, KeyFileError};
+use super::keyfile::{self, KeyFile, KeyFileError};
+use crate::account::AccountHasher;
 use crate::config::model::{CacheSettings, Secret, State};
-use crate::quota::Quotas;
 
-/// The key of the hash that stands for accounts. A new one is made only where nothing was counted
-/// under another: with that, all counts would be looked for where they are not, and start at zero
-/// without a word.
-pub(super) fn account_key(state: &State, quotas: &Quotas) -> Result<Secret, KeyFileError> {
-    if let Some(key) = &state.account_key {
-        return Ok(key.clone());
+/// What makes the keys that stand for accounts; `counted` says whether the journal has counts.
+///
+/// Counts can only be found with the key under which they were made. With another they would be
+/// looked for where they are not, and start at zero without a word: so a new key is made, and
+/// another one is taken, only where nothing was counted. The key's fingerprint is kept beside the
+/// journal to tell.
+///
+/// # Errors
+/// The key is missing, damaged or another one while there are counts, or a file can't be used.
+pub(super) fn account_hasher(state: &State, counted: bool) -> Result<AccountHasher, KeyFileError> {
+    let key = match &state.account_key {
+        Some(key) => key.clone(),
+        None => kept_account_key(&state.directory, counted)?,
+    };
+    let hasher = AccountHasher::new(key.reveal().as_bytes());
+    let fingerprint = hasher.fingerprint();
+    let path = state.directory.join("account.fingerprint");
+    let failed = |error| KeyFileError { path: path.clone(), error };
+    match fs::read_to_string(&path) {
+        Ok(known) if known.trim() == fingerprint => return Ok(hasher),
+        Ok(_) if counted => {
+            return Err(failed(io::Error::other(
+                "the account key is not the one under which the journal's counts were made; put \
+                 that one back (state.account_key, or account.key where that is absent), or \
+                 remove the whole state directory to begin at zero",
+            )));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
     }
+    keyfile::write(&path, &fingerprint).map_err(failed)?;
+    Ok(hasher)
+}
+
+fn kept_account_key(directory: &Path, counted: bool) -> Result<Secret, KeyFileError> {
     let file = KeyFile::new(
-        state.directory.join("account.key"),
+        directory.join("account.key"),
         "remove the whole state directory to begin at zero",
     );
-    let counted = quotas.partitions().iter().any(|partition| partition.accounts > 0);
     match file.read()? {
         Some(key) => Ok(key),
         None if counted => {
@@ -54,6 +83,43 @@ mod tests {
     fn settings(keys: &[&str]) -> CacheSettings {
         let sealing_keys = keys.iter().map(|key| Secret::new(*key)).collect();
         CacheSettings { memory: 1, disk: 1, max_entry: 1, sealing_keys }
+    }
+
+    fn state(directory: &Path, key: Option<&str>) -> State {
+        State { directory: directory.to_owned(), account_key: key.map(Secret::new), partitions: 1 }
+    }
+
+    #[test]
+    fn while_there_are_counts_only_their_own_account_key_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let hasher = |key, counted| account_hasher(&state(folder.path(), key), counted);
+        let first = hasher(Some("one"), false).unwrap().fingerprint();
+        assert_eq!(hasher(Some("one"), true).unwrap().fingerprint(), first);
+        let refused = hasher(Some("another"), true).unwrap_err().to_string();
+        assert!(refused.contains("account.fingerprint: the account key is not"), "{refused}");
+        assert!(refused.contains("state.account_key"), "{refused}");
+        assert_eq!(hasher(Some("one"), true).unwrap().fingerprint(), first, "nothing was changed");
+        assert_ne!(hasher(Some("another"), false).unwrap().fingerprint(), first);
+        assert!(hasher(Some("one"), true).is_err(), "the newer key has counts now");
+    }
+
+    #[test]
+    fn the_key_that_was_made_is_the_same_in_the_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = account_hasher(&state(folder.path(), None), false).unwrap();
+        let text = fs::read_to_string(folder.path().join("account.key")).unwrap();
+        let moved = account_hasher(&state(folder.path(), Some(text.trim())), true).unwrap();
+        assert_eq!(moved.fingerprint(), made.fingerprint());
+    }
+
+    #[test]
+    fn a_missing_key_is_made_anew_only_where_nothing_was_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        account_hasher(&state(folder.path(), None), false).unwrap();
+        fs::remove_file(folder.path().join("account.key")).unwrap();
+        let refused = account_hasher(&state(folder.path(), None), true).unwrap_err().to_string();
+        assert!(refused.contains("account.key: is missing"), "{refused}");
+        account_hasher(&state(folder.path(), None), false).unwrap();
     }
 
     #[test]

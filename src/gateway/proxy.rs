@@ -103,6 +103,10 @@ impl ProxyHttp for Gateway {
             }
             return Ok(());
         }
+        if context.body.is_late() {
+            return Err(refused(context, Refusal::BodyTimeout));
+        }
+        context.body.whole |= end_of_stream;
         let length = body.as_ref().map_or(0, Bytes::len);
         match context.body.budget.as_mut().map(|budget| budget.take(length)) {
             Some(Err(refusal)) => Err(refused(context, refusal)),
@@ -161,11 +165,12 @@ impl ProxyHttp for Gateway {
     fn should_serve_stale(
         &self,
         session: &mut Session,
-        _context: &mut Context,
+        context: &mut Context,
         error: Option<&Error>,
     ) -> bool {
         let stale = vault::policy::serves_stale(error);
         if stale {
+            context.refusal = None;
             // As in `fail_to_proxy`: after an error Pingora closes the connection.
             session.set_keepalive(None);
         }
@@ -200,7 +205,8 @@ impl ProxyHttp for Gateway {
             Some(_) => forward::next_peer(&self.shared, context).await,
             None => call::next_peer(session, context),
         };
-        peer.map(Box::new).map_err(|refusal| refused(context, refusal))
+        // Nobody to ask is the backend's failure: a stale answer may stand in for it.
+        peer.map(Box::new).map_err(|refusal| refused(context, refusal).into_up())
     }
 
     fn fail_to_connect(

@@ -121,12 +121,12 @@ async fn open_state(config: &Config, runtime: &Runtime) -> Result<Shared, ServeE
         .map_err(|error| file(&PathBuf::from(format!("{log:?}")), error))?;
     let fleet = open_fleet(config, runtime)?;
     let quotas = open_quotas(config, fleet.clone(), &clock, &metrics).await?;
-    let account_key = keys::account_key(&config.state, &quotas)?;
+    let counted = quotas.partitions().iter().any(|partition| partition.accounts > 0);
     let cache = keys::cache_settings(directory, &config.cache)?;
     Ok(Shared::new(Parts {
         access_log,
         keyrings: Keyrings::new(runtime.handle().clone(), clock.clone(), metrics.clone()),
-        accounts: AccountHasher::new(account_key.reveal().as_bytes()),
+        accounts: keys::account_hasher(&config.state, counted)?,
         quotas,
         fleet,
         vault: Vault::open(directory, &cache, clock.clone(), metrics.clone())?,

@@ -268,6 +268,29 @@ async fn a_damaged_cache_is_put_aside_and_the_counts_are_kept() {
 }
 
 /// Damage to a state directory, and what the refusal must say.
+#[tokio::test]
+async fn the_account_key_may_move_into_the_configuration_and_not_change_there() {
+    let bank = Bank::start().await;
+    let mut gateway = Tollgate::start(&config(&bank)).await;
+    let token = bank.token("budget-app").await;
+    assert_eq!(gateway.get("/deny/4711", &token).await.status, 200);
+    let with_key = |key: &str| {
+        let state = format!("state: {{ account_key: \"{key}\", directory");
+        config(&bank).replace("state: { directory", &state)
+    };
+    gateway.process().kill();
+    gateway.rewrite_config(&with_key(&"another ".repeat(4)));
+    let (status, said) = failed_start(&gateway.folder().join("tollgate.yaml")).await;
+    assert_eq!(status, Some(4), "{said}");
+    assert!(said.contains("not the one under which the journal's counts were made"), "{said}");
+    assert!(said.contains("state.account_key") && !said.contains("another another"), "{said}");
+
+    let kept = fs::read_to_string(state(&gateway).join("account.key")).unwrap();
+    gateway.rewrite_config(&with_key(kept.trim()));
+    gateway.crash_and_restart().await;
+    assert_eq!(used(&gateway, "4711", "deny").await, 1);
+}
+
 type Damage = (&'static str, fn(&Path), &'static [&'static str]);
 
 fn log_of(state: &Path) -> PathBuf {
@@ -305,7 +328,7 @@ fn overwrite_all(state: &Path) {
     }
 }
 
-const DAMAGES: [Damage; 7] = [
+const DAMAGES: [Damage; 8] = [
     ("a flipped byte", flip_in_the_middle, &["journal", "restore"]),
     ("a log cut in half", cut_in_half, &["journal", "counts were lost", "Restore"]),
     ("garbage", overwrite_all, &["journal", "restore"]),
@@ -323,6 +346,11 @@ const DAMAGES: [Damage; 7] = [
         "half an account key",
         |state| fs::write(state.join("account.key"), [b'A'; 22]).unwrap(),
         &["account.key", "restore"],
+    ),
+    (
+        "another account key",
+        |state| fs::write(state.join("account.key"), format!("{}=\n", "A".repeat(43))).unwrap(),
+        &["account key is not the one", "put that one back", "begin at zero"],
     ),
     (
         "garbage for a sealing key",

@@ -23,8 +23,9 @@ pub struct State {
     #[schemars(length(min = 1))]
     pub directory: String,
     /// Keys the hash that stands for account numbers in files, keys and logs; at least 32
-    /// characters. Without it one is made at first start and kept in the folder. With another key
-    /// all counts start at zero. All gateways of a fleet have the same.
+    /// characters. Without it one is made at first start and kept in the folder. Counts are found
+    /// by it: while there are any, a start with another key is refused. All gateways of a fleet
+    /// have the same.
     #[schemars(length(min = 32))]
     pub account_key: Option<String>,
     /// Journal partitions. They are fixed once the folder is in use. In a fleet

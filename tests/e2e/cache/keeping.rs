@@ -5,6 +5,7 @@ use http::{Method, Response};
 use serde_json::json;
 
 use super::{composed, config, own_route, route};
+use crate::support::wire::logged;
 use crate::support::{Backend, Bank, Tollgate, eventually};
 
 #[tokio::test]
@@ -202,4 +203,41 @@ async fn a_stale_answer_stands_in_for_a_failing_backend_where_the_route_allows_i
     bank.fault("all", "ok").await;
     let renewed = gateway.get("/stale/4711", &caller).await;
     assert!(renewed.status == 200 && !renewed.is_hit(), "{renewed:?}");
+}
+
+#[tokio::test]
+async fn a_stale_answer_stands_in_when_no_endpoint_is_left_to_ask() {
+    let bank = Bank::start().await;
+    let endpoint = format!("checking: {{ endpoints: [127.0.0.1:{}]", bank.port("checking"));
+    let checked = format!(
+        "{endpoint}, health: {{ path: /healthz, interval: 1s, timeout: 1s, healthy_after: 1, \
+         unhealthy_after: 1 }}"
+    );
+    let text = config(&bank, "routes:\n").replacen(&endpoint, &checked, 1)
+        + &route("stale", "fresh: 1s, visible_to: client, stale_if_error: 1h")
+        + &route("strict", "fresh: 1s, visible_to: client");
+    assert!(text.contains("health:"));
+    let gateway = Tollgate::start(&text).await;
+    let caller = bank.token("budget-app").await;
+    let first = gateway.get("/stale/4711", &caller).await;
+    bank.fault("checking", "down").await;
+    eventually("no endpoint to be left", async || {
+        let answer = gateway.get("/strict/4711", &caller).await;
+        if answer.status == 503 { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    let calls = bank.calls().await;
+    let stale = eventually("the answer to be stale", async || {
+        let answer = gateway.get("/stale/4711", &caller).await;
+        let fresh = answer.header("cache-status") == "tollgate; hit";
+        if fresh { Err(answer) } else { Ok(answer) }
+    })
+    .await;
+    assert_eq!(stale.status, 200, "{stale:?}");
+    assert_eq!(stale.header("cache-status"), "tollgate; hit; detail=stale-if-error");
+    assert_eq!(stale.body, first.body);
+    assert_eq!(bank.calls().await, calls, "nobody was asked");
+    let line = logged(&gateway, stale.header("x-request-id")).await;
+    assert_eq!(line["tollgate"]["source"], "stale-cache", "{line}");
+    assert!(line["tollgate"]["problem"].is_null(), "{line}");
 }

@@ -1,9 +1,10 @@
 //! HTTP/2 without TLS.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream;
+use futures::{StreamExt, stream};
 use http::Version;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
@@ -59,6 +60,63 @@ async fn a_body_over_http_2_is_measured_as_it_comes() {
     assert_eq!(large.send().await.unwrap().status(), 413);
     let fits = client.post(gateway.url("/echo/x")).body(pieces(&[&[b'x'; 512], &[b'x'; 512]]));
     assert_eq!(fits.send().await.unwrap().status(), 200);
+}
+
+const TIGHT: &str = "  - { address: ADDRESS:8081, limits: { body_timeout: 400ms } }\n";
+
+#[tokio::test]
+async fn a_body_over_http_2_that_trickles_is_408_where_the_port_says_so() {
+    let bank = Bank::start().await;
+    let gateway = Tollgate::start(&config_with_ports(&bank, TIGHT)).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    // The slow client itself, not a wait: its body takes 2 s.
+    let trickle = || {
+        let pace = tokio::time::interval(Duration::from_millis(40));
+        let pieces = stream::unfold((pace, 0), async |(mut pace, sent)| {
+            pace.tick().await;
+            let piece = Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"x")));
+            (sent < 50).then_some((piece, (pace, sent + 1)))
+        });
+        reqwest::Body::wrap(StreamBody::new(Box::pin(pieces)))
+    };
+    let at = |port: u16| format!("http://{}:{port}/echo/x", gateway.address());
+    let (tight, patient) = tokio::join!(
+        client.post(at(8081)).body(trickle()).send(),
+        client.post(at(8080)).body(trickle()).send(),
+    );
+    let tight = tight.unwrap();
+    assert_eq!(tight.status(), 408);
+    let id = tight.headers()["x-request-id"].to_str().unwrap().to_owned();
+    assert_eq!(logged(&gateway, &id).await["tollgate"]["problem"], "body-timeout");
+    let patient = patient.unwrap();
+    assert_eq!(patient.status(), 200);
+    assert_eq!(patient.json::<serde_json::Value>().await.unwrap()["bodyLength"], 50);
+}
+
+#[tokio::test]
+async fn a_backend_that_waits_for_the_rest_of_a_request_is_not_blamed_for_it() {
+    let bank = Bank::start().await;
+    let ready = format!("endpoints: [127.0.0.1:{}]", bank.port("checking"));
+    let strict = format!(
+        "{ready}, deadlines: {{ first_byte: 300ms }}, \
+         ejection: {{ consecutive_failures: 1, period: 1h, max_percent: 100 }}"
+    );
+    let config = config_with_ports(&bank, "").replacen(&ready, &strict, 1);
+    assert!(config.contains("first_byte"));
+    let gateway = Tollgate::start(&config).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let part = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"half")))]);
+    let stalled = reqwest::Body::wrap(StreamBody::new(part.chain(stream::pending())));
+    let answer = client.post(gateway.url("/echo/x")).body(stalled).send().await.unwrap();
+    assert_eq!(answer.status(), 408);
+
+    let mut wire = Wire::to(&gateway, 8080).await;
+    wire.send("POST /echo/x HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nhalf").await;
+    assert_problem(&wire.answer().await, 408, "body-timeout");
+    wire.ends().await;
+    // One failure would have been enough to take the endpoint out.
+    let whole = gateway.send(http::Method::POST, "/echo/x", "", &[], b"whole".to_vec()).await;
+    assert_eq!(whole.status, 200, "{whole:?}");
 }
 
 #[tokio::test]
