@@ -4,9 +4,7 @@ use http::HeaderValue;
 use serde_json::Value;
 
 use crate::config::model::AccountSource;
-use crate::request::{
-    AccountError, AccountId, Facts, Refusal, ValueSource, json_text, occurrences,
-};
+use crate::request::{AccountError, AccountId, Facts, Refusal, ValueSource, occurrences};
 
 /// Most accounts in one request. Each is a reservation of its own, so the number must be bounded;
 /// API families allow far fewer in a batch.
@@ -75,8 +73,15 @@ fn items(value: Option<&Value>, separator: Option<char>) -> Result<Vec<Cow<'_, s
     items.iter().map(text).collect()
 }
 
+/// A text, or a number that can be written in one way only: 1e3 and 1000.0 are 1000 for some, and
+/// beyond 64 bits two numbers may be read as one.
 fn text(value: &Value) -> Result<Cow<'_, str>, Refusal> {
-    json_text(value).ok_or(Refusal::AccountInvalid(AccountError::NotText))
+    match value {
+        Value::String(text) => Ok(Cow::Borrowed(text)),
+        Value::Number(number) if !number.is_f64() => Ok(Cow::Owned(number.to_string())),
+        Value::Number(_) => Err(Refusal::AccountInvalid(AccountError::NotWhole)),
+        _ => Err(Refusal::AccountInvalid(AccountError::NotText)),
+    }
 }
 
 fn split(texts: &[Cow<'_, str>], separator: Option<char>) -> Result<Vec<AccountId>, Refusal> {
@@ -279,6 +284,36 @@ mod tests {
             |path| Case::path(path).separated().agreeing("claim.consent.accounts", claims.clone());
         assert_eq!(case("1,2").names().unwrap(), ["1", "2"]);
         assert_eq!(case("1,3").names().unwrap_err(), Refusal::AccountMismatch);
+    }
+
+    #[test]
+    fn a_whole_number_is_an_account_and_agrees_as_one() {
+        assert_eq!(Case::claims(json!({ "acc": 105 })).names().unwrap(), ["105"]);
+        for granted in [json!(202), json!([7, 202]), json!(["202"])] {
+            let case = Case::path("202").agreeing("claim.accounts", json!({ "accounts": granted }));
+            assert_eq!(case.names().unwrap(), ["202"], "{granted}");
+        }
+        let granted = json!({ "accounts": [202.0, 2.02e2, true, null, [202], { "id": 202 }] });
+        let case = Case::path("202").agreeing("claim.accounts", granted);
+        assert_eq!(case.names().unwrap_err(), Refusal::AccountMismatch);
+    }
+
+    #[test]
+    fn a_number_that_readers_write_differently_is_no_account() {
+        for (json, why) in [
+            ("1e30", AccountError::NotWhole),
+            ("105.0", AccountError::NotWhole),
+            ("-0", AccountError::NotWhole),
+            ("12345678901234567890123", AccountError::NotWhole),
+            ("true", AccountError::NotText),
+            ("{}", AccountError::NotText),
+        ] {
+            let value: Value = serde_json::from_str(json).unwrap();
+            let refusal = Case::body(json!({ "acc": value })).names().unwrap_err();
+            assert_eq!(refusal, Refusal::AccountInvalid(why), "{json}");
+        }
+        let most: Value = serde_json::from_str("18446744073709551615").unwrap();
+        assert_eq!(Case::body(json!({ "acc": most })).names().unwrap(), ["18446744073709551615"]);
     }
 
     const SEVERAL: Refusal = Refusal::AccountInvalid(AccountError::Several);

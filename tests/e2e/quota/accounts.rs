@@ -54,6 +54,12 @@ async fn the_account_is_found_in_query_header_claim_and_body() {
             "{path}"
         );
     }
+    for odd in ["1e30", "77.0", "12345678901234567890123", "true"] {
+        let body = format!("{{\"order\":{{\"from\":{odd}}}}}").into_bytes();
+        let answer = world.gateway.send(Method::POST, "/body", &token, &[json_type], body).await;
+        let told = (answer.status.as_u16(), answer.problem());
+        assert_eq!(told, (400, "account-invalid".to_owned()), "{odd}: {answer:?}");
+    }
     let empty = world.gateway.get("/query?account=", &token).await;
     assert_eq!((empty.status.as_u16(), empty.problem().as_str()), (400, "account-invalid"));
     let long = world.gateway.get(&format!("/query?account={}", "9".repeat(129)), &token).await;
@@ -72,6 +78,7 @@ async fn an_account_that_the_token_was_not_granted_for_is_refused_and_not_charge
     let world = World::start(RULES, &routes).await;
     let listed = world.bank.mint(json!({ "claims": { "accounts": ["a1", "a2"] } })).await;
     let single = world.bank.mint(json!({ "claims": { "accounts": "a1" } })).await;
+    let numbers = world.bank.mint(json!({ "claims": { "accounts": [202, 203.0] } })).await;
     for (token, path, status) in [
         (&listed, "/own/a1", 200),
         (&listed, "/own/a2", 200),
@@ -80,6 +87,8 @@ async fn an_account_that_the_token_was_not_granted_for_is_refused_and_not_charge
         (&single, "/own/a1", 200),
         (&single, "/own/a2", 403),
         (&world.token, "/own/a1", 403),
+        (&numbers, "/own/202", 404),
+        (&numbers, "/own/203", 403),
     ] {
         let answer = world.gateway.get(path, token).await;
         assert_eq!(answer.status, status, "{path}: {answer:?}");
