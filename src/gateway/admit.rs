@@ -44,10 +44,13 @@ pub(super) async fn admit(
 }
 
 fn find_route(session: &Session, context: &mut Context) -> Result<(), Refusal> {
-    let found = context.snapshot.table.find(&context.head, &session.req_header().headers)?;
-    context.plan = Some(context.snapshot.plan(found.index)?.clone());
+    let headers = &session.req_header().headers;
+    let found = context.snapshot.table.find(&context.head, headers)?;
+    let plan = context.snapshot.plan(found.index)?.clone();
     context.captures = found.captures;
-    Ok(())
+    let single = plan.single_values.check(&context.head, headers);
+    context.plan = Some(plan);
+    single
 }
 
 async fn authenticate(

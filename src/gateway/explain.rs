@@ -139,6 +139,7 @@ impl Walk {
         let found = RouteTable::new(&config.routes).find(&head, &question.headers)?;
         let route = config.routes.get(found.index).ok_or(Refusal::NoRoute)?;
         self.explanation.route = Some(route.id.to_string());
+        guard::SingleValues::of(route).check(&head, &question.headers)?;
         self.pass(format!("'{}' takes {} {}", route.id, head.method, route.matches.path.source));
 
         self.begin("auth");

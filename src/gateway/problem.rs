@@ -42,6 +42,12 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
             "The request is malformed",
             &format!("The request was refused: {why}."),
         ),
+        Refusal::SeveralValues { of } => problem(
+            StatusCode::BAD_REQUEST,
+            "bad-request",
+            "The request is malformed",
+            &format!("The request has several values of {of}. Send one."),
+        ),
         Refusal::NoRoute => problem(
             StatusCode::NOT_FOUND,
             "no-route",

@@ -6,6 +6,7 @@ use super::shared::Shared;
 use crate::auth::Authenticator;
 use crate::compose::Composer;
 use crate::config::model::{Action, Config, Route};
+use crate::guard::SingleValues;
 use crate::request::{Clock, Refusal, UnixMillis, ValueSource};
 use crate::route::RouteTable;
 use crate::upstream::{Clusters, LiveCluster};
@@ -30,6 +31,8 @@ pub(super) struct RoutePlan {
     pub target: Target,
     /// The JSON body must be read before the backend is called.
     pub reads_body: bool,
+    /// What a request must not say twice.
+    pub single_values: SingleValues,
 }
 
 /// Where a route's answers come from.
@@ -140,7 +143,13 @@ impl RoutePlan {
             )?)),
             Action::Redirect { .. } | Action::Answer { .. } => Target::Gateway,
         };
-        Ok(Self { route: route.clone(), authenticator, target, reads_body: reads_body(route) })
+        Ok(Self {
+            route: route.clone(),
+            authenticator,
+            target,
+            reads_body: reads_body(route),
+            single_values: SingleValues::of(route),
+        })
     }
 }
 

@@ -23,6 +23,17 @@ pub enum AccountError {
     /// White space, control characters, characters outside ASCII, or dots alone.
     #[error("the account identifier has a character that none may have")]
     BadCharacter,
+    /// Two or more where one is asked for: the gateway would go by one, and a backend by another.
+    #[error("more than one account stands where one is asked for")]
+    Several,
+    /// A JSON number with a fraction or an exponent, or of more than 64 bits.
+    #[error(
+        "the account identifier is a number that is not whole or has more than 64 bits; send a text"
+    )]
+    NotWhole,
+    /// JSON that is no name: an object, or a list where one account is asked for.
+    #[error("the account identifier is not a text")]
+    NotText,
 }
 
 impl AccountId {

@@ -2,37 +2,27 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 use cel::{Context, Program, Value};
+use http::{HeaderMap, HeaderName, header};
 
-use super::{Caller, Facts};
+use super::{Caller, Facts, ValueSource};
+use reads::Reads;
+
+mod reads;
 
 /// A CEL expression over a request, compiled once: `'transfers' in caller.scopes`,
 /// `!('x-fapi-customer-ip-address' in request.headers)`.
 ///
 /// Variables: `request` (`method`, `path`, `host`, `address`, `headers`, `query`), `caller`
 /// (`client`, `subject`, `scopes`, `claims`), `account` and `route` (texts; empty where unknown).
-/// Header names are lower case.
+/// Header names are lower case. A header that comes in several fields has its values joined, as
+/// RFC 9110 section 5.3 has it.
 #[derive(Clone)]
 pub struct Condition {
     source: Arc<str>,
     program: Arc<Program>,
-    uses: Uses,
+    reads: Arc<Reads>,
 }
-
-/// Which variables an expression reads: the others are not built.
-#[derive(Clone, Copy, Default)]
-struct Uses {
-    headers: bool,
-    query: bool,
-    request: bool,
-    claims: bool,
-    caller: bool,
-}
-
-const VARIABLES: [&str; 4] = ["request", "caller", "account", "route"];
-const REQUEST_MEMBERS: [&str; 6] = ["method", "path", "host", "address", "headers", "query"];
-const CALLER_MEMBERS: [&str; 4] = ["client", "subject", "scopes", "claims"];
 
 /// Why a condition can't be compiled or gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,9 +51,19 @@ impl Condition {
     pub fn compile(source: &str) -> Result<Self, ConditionError> {
         let program = Program::compile(source)
             .map_err(|errors| ConditionError::Syntax(errors.to_string()))?;
-        let mut walk = Walk::default();
-        walk.expression(program.expression())?;
-        Ok(Self { source: source.into(), program: Arc::new(program), uses: walk.uses })
+        let reads = Arc::new(Reads::of(program.expression())?);
+        Ok(Self { source: source.into(), program: Arc::new(program), reads })
+    }
+
+    /// The header fields and query parameters that it reads by name. Where a request has one twice,
+    /// there is no one value to decide by: see [`super::occurrences`].
+    pub fn reads(&self) -> &[ValueSource] {
+        &self.reads.named
+    }
+
+    /// Whether it reads the query as a whole, as in `request.query.all(name, …)`.
+    pub fn reads_every_parameter(&self) -> bool {
+        self.reads.every_parameter
     }
 
     /// Whether it holds for this request. The caller decides what an error means: access refuses,
@@ -72,10 +72,10 @@ impl Condition {
         let mut context = Context::default();
         context.add_variable_from_value("route", facts.route.as_str());
         context.add_variable_from_value("account", facts.account.map_or("", |a| a.as_str()));
-        if self.uses.request {
+        if self.reads.request {
             context.add_variable_from_value("request", self.request_value(facts));
         }
-        if self.uses.caller {
+        if self.reads.caller {
             context.add_variable_from_value("caller", self.caller_value(facts.caller));
         }
         match self.program.execute(&context) {
@@ -93,20 +93,14 @@ impl Condition {
             ("host".into(), head.host.as_str().into()),
             ("address".into(), head.address.to_string().into()),
         ]);
-        if self.uses.headers {
-            let headers: HashMap<String, Value> = facts
-                .headers
-                .iter()
-                .map(|(name, value)| {
-                    (
-                        name.as_str().into(),
-                        String::from_utf8_lossy(value.as_bytes()).as_ref().into(),
-                    )
-                })
+        if self.reads.headers {
+            let names = facts.headers.keys();
+            let headers: HashMap<String, Value> = names
+                .map(|name| (name.as_str().into(), joined(facts.headers, name).into()))
                 .collect();
             request.insert("headers".into(), headers.into());
         }
-        if self.uses.query {
+        if self.reads.query {
             let query: HashMap<String, Value> =
                 head.query_pairs().map(|(key, value)| (key, value.into())).collect();
             request.insert("query".into(), query.into());
@@ -126,7 +120,7 @@ impl Condition {
             ),
             ("scopes".into(), Value::List(Arc::new(scopes))),
         ]);
-        if self.uses.claims {
+        if self.reads.claims {
             let claims: HashMap<String, Value> = caller
                 .map(|caller| {
                     caller.claims.iter().map(|(k, v)| (k.clone(), cel_value(v))).collect()
@@ -136,6 +130,12 @@ impl Condition {
         }
         value
     }
+}
+
+fn joined(headers: &HeaderMap, name: &HeaderName) -> String {
+    let fields = headers.get_all(name).iter();
+    let texts: Vec<_> = fields.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    texts.join(if *name == header::COOKIE { "; " } else { ", " })
 }
 
 fn cel_value(value: &serde_json::Value) -> Value {
@@ -157,87 +157,6 @@ fn cel_value(value: &serde_json::Value) -> Value {
             .collect::<HashMap<String, Value>>()
             .into(),
     }
-}
-
-/// Finds unknown names and notes what is read.
-#[derive(Default)]
-struct Walk {
-    /// Names bound by macros such as `all(x, …)`.
-    bound: Vec<String>,
-    uses: Uses,
-}
-
-impl Walk {
-    fn expression(&mut self, node: &IdedExpr) -> Result<(), ConditionError> {
-        match &node.expr {
-            Expr::Unspecified | Expr::Literal(_) => Ok(()),
-            Expr::Ident(name) => self.variable(name, None),
-            Expr::Select(select) => match &select.operand.expr {
-                Expr::Ident(name) => self.variable(name, Some(&select.field)),
-                _ => self.expression(&select.operand),
-            },
-            Expr::Call(call) => call
-                .target
-                .iter()
-                .map(|target| &**target)
-                .chain(&call.args)
-                .try_for_each(|e| self.expression(e)),
-            Expr::List(list) => list.elements.iter().try_for_each(|e| self.expression(e)),
-            Expr::Map(map) => map.entries.iter().try_for_each(|entry| self.entry(&entry.expr)),
-            Expr::Struct(made) => made.entries.iter().try_for_each(|entry| self.entry(&entry.expr)),
-            Expr::Comprehension(each) => {
-                self.expression(&each.iter_range)?;
-                let outside = self.bound.len();
-                self.bound.extend([each.iter_var.clone(), each.accu_var.clone()]);
-                self.bound.extend(each.iter_var2.clone());
-                for inner in [&each.accu_init, &each.loop_cond, &each.loop_step, &each.result] {
-                    self.expression(inner)?;
-                }
-                self.bound.truncate(outside);
-                Ok(())
-            }
-        }
-    }
-
-    fn entry(&mut self, entry: &EntryExpr) -> Result<(), ConditionError> {
-        match entry {
-            EntryExpr::StructField(field) => self.expression(&field.value),
-            EntryExpr::MapEntry(entry) => {
-                self.expression(&entry.key)?;
-                self.expression(&entry.value)
-            }
-        }
-    }
-
-    fn variable(&mut self, name: &str, member: Option<&str>) -> Result<(), ConditionError> {
-        if self.bound.iter().any(|bound| bound == name) {
-            return Ok(());
-        }
-        let members: &[&str] = match name {
-            "request" => &REQUEST_MEMBERS,
-            "caller" => &CALLER_MEMBERS,
-            "account" | "route" => return Ok(()),
-            _ => return Err(unknown(name.to_owned(), &VARIABLES)),
-        };
-        if let Some(member) = member.filter(|member| !members.contains(member)) {
-            return Err(unknown(format!("{name}.{member}"), members));
-        }
-        // Without a member (`caller == x`, `request['path']`) all of it may be read.
-        let reads = |wanted: &str| member.is_none_or(|member| member == wanted);
-        if name == "request" {
-            self.uses.request = true;
-            self.uses.headers |= reads("headers");
-            self.uses.query |= reads("query");
-        } else {
-            self.uses.caller = true;
-            self.uses.claims |= reads("claims");
-        }
-        Ok(())
-    }
-}
-
-fn unknown(name: String, known: &[&str]) -> ConditionError {
-    ConditionError::UnknownName { name, known: known.join(", ") }
 }
 
 impl fmt::Debug for Condition {

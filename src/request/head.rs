@@ -78,6 +78,11 @@ impl RequestHead {
         self.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
+    /// All values of a query parameter in order, decoded.
+    pub fn query_values(&self, name: &str) -> impl Iterator<Item = String> {
+        self.query_pairs().filter(move |(key, _)| key == name).map(|(_, value)| value)
+    }
+
     /// All query parameters in order, decoded; bytes that are not UTF-8 become U+FFFD.
     pub fn query_pairs(&self) -> impl Iterator<Item = (String, String)> + '_ {
         let query = self.query.as_deref().unwrap_or_default();

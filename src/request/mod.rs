@@ -9,6 +9,7 @@ mod head;
 mod json;
 mod limit_state;
 mod refusal;
+mod several;
 mod template;
 mod value;
 
@@ -21,6 +22,7 @@ pub use head::{NormalPath, PathError, RequestHead};
 pub use json::{JsonError, MAX_JSON_DEPTH, has_nul, parse_json};
 pub use limit_state::LimitState;
 pub use refusal::{Challenge, QuotaRefusal, Refusal};
+pub use several::{occurrences, repeats_a_parameter};
 pub use template::{Encoding, Template, TemplateError};
 pub use value::{JsonPointer, ValueError, ValueSource, json_text};
 

@@ -13,6 +13,11 @@ pub enum Refusal {
     BadPath(PathError),
     /// 400: the head breaks HTTP in a way that a proxy must not pass on.
     BadRequest(&'static str),
+    /// 400: there are several values of something by whose value the route decides.
+    SeveralValues {
+        /// Of what, in the configuration's words.
+        of: Arc<str>,
+    },
     /// 404: no route has this host and path.
     NoRoute,
     /// 405: the path has routes, but none with this method.

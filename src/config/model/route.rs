@@ -158,9 +158,10 @@ pub enum ClaimCheck {
 pub struct AccountSource {
     /// Where it is read from.
     pub from: ValueSource,
-    /// Another place that must name the same account (text) or have it in its list (claim array).
+    /// A claim that must have the accounts, or another place in the request that must name the same
+    /// and no other.
     pub agrees_with: Option<ValueSource>,
-    /// Several accounts in one value, parted by this; each is charged, all or none.
+    /// What parts several accounts in one value; each is charged, all or none. `None`: there is one.
     pub separator: Option<char>,
 }
 

@@ -185,10 +185,12 @@ pub enum Account {
 pub struct AccountRules {
     /// The place: `path.NAME`, `query.NAME`, `header.NAME`, `claim.NAME` or `body./pointer`.
     pub from: String,
-    /// Another place that must name the same account, or a claim whose list must have it. Otherwise
-    /// the request is refused.
+    /// A claim whose list must have the account, or another place in the request that must name the
+    /// same and no other. Otherwise the request is refused.
     pub agrees_with: Option<String>,
-    /// One character that parts several accounts in one value; each is charged, or none.
+    /// One character that parts several accounts in one value. With it all values of the place
+    /// count, every parameter, field or list item of its name, and each account is charged, or
+    /// none. Without it a request that names two is refused.
     #[schemars(length(min = 1, max = 1))]
     pub separator: Option<String>,
 }

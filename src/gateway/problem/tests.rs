@@ -50,6 +50,7 @@ fn every_refusal() -> Vec<Refusal> {
     vec![
         Refusal::BadPath(crate::request::PathError::BrokenEscape),
         Refusal::BadRequest("it has two Host fields"),
+        Refusal::SeveralValues { of: "query.class".into() },
         Refusal::NoRoute,
         Refusal::MethodNotAllowed { allow: vec![http::Method::GET] },
         Refusal::UriTooLong,

@@ -123,6 +123,20 @@ async fn each_key_has_a_count_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_second_value_of_a_rates_key_is_refused_and_not_a_count_of_its_own() {
+    let bank = Bank::start().await;
+    let gateway = Tollgate::start(&config(&bank)).await;
+    let token = bank.token("budget-app").await;
+    for fresh in ["1", "2", "3"] {
+        let fields = [("x-device", fresh), ("x-device", "phone")];
+        let refused = gateway.get_with("/header/p", &token, &fields).await;
+        assert_problem(&refused, 400, "bad-request");
+    }
+    let phone = [("x-device", "phone")];
+    assert_eq!(gateway.get_with("/header/p", &token, &phone).await.status, 200);
+}
+
+#[tokio::test]
 async fn addresses_are_counted_by_where_the_connection_comes_from() {
     let bank = Bank::start().await;
     let gateway = Tollgate::start(&config(&bank)).await;

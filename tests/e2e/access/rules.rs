@@ -229,3 +229,23 @@ async fn a_condition_must_hold_and_one_that_fails_refuses() {
         assert_eq!(answer.status, status, "{query}");
     }
 }
+
+#[tokio::test]
+async fn a_condition_decides_on_nothing_that_is_said_twice() {
+    let bank = Bank::start().await;
+    let gateway = start(&bank).await;
+    let claims = json!({ "client_id": "budget-app", "scope": "read", "level": 3 });
+    let token = bank.mint(json!({ "claims": claims })).await;
+    for second in ["x-purpose", "X-Purpose", "x_purpose"] {
+        for values in [["review", "other"], ["other", "review"], ["review", "review"]] {
+            let fields = [("x-purpose", values[0]), (second, values[1])];
+            let answer = gateway.get_with("/condition/4711", &token, &fields).await;
+            assert_problem(&answer, 400, "bad-request");
+        }
+    }
+    for query in ["key=x&key=sesame", "key=sesame&key=x", "key=sesame&%6bey=x", "KEY=x&key=sesame"]
+    {
+        assert_problem(&gateway.get(&format!("/open?{query}"), "").await, 400, "bad-request");
+    }
+    assert_eq!(gateway.get("/open?key=sesame&other=1&other=2", "").await.status, 200);
+}

@@ -54,6 +54,12 @@ async fn the_account_is_found_in_query_header_claim_and_body() {
             "{path}"
         );
     }
+    for odd in ["1e30", "77.0", "12345678901234567890123", "true"] {
+        let body = format!("{{\"order\":{{\"from\":{odd}}}}}").into_bytes();
+        let answer = world.gateway.send(Method::POST, "/body", &token, &[json_type], body).await;
+        let told = (answer.status.as_u16(), answer.problem());
+        assert_eq!(told, (400, "account-invalid".to_owned()), "{odd}: {answer:?}");
+    }
     let empty = world.gateway.get("/query?account=", &token).await;
     assert_eq!((empty.status.as_u16(), empty.problem().as_str()), (400, "account-invalid"));
     let long = world.gateway.get(&format!("/query?account={}", "9".repeat(129)), &token).await;
@@ -72,6 +78,7 @@ async fn an_account_that_the_token_was_not_granted_for_is_refused_and_not_charge
     let world = World::start(RULES, &routes).await;
     let listed = world.bank.mint(json!({ "claims": { "accounts": ["a1", "a2"] } })).await;
     let single = world.bank.mint(json!({ "claims": { "accounts": "a1" } })).await;
+    let numbers = world.bank.mint(json!({ "claims": { "accounts": [202, 203.0] } })).await;
     for (token, path, status) in [
         (&listed, "/own/a1", 200),
         (&listed, "/own/a2", 200),
@@ -80,6 +87,8 @@ async fn an_account_that_the_token_was_not_granted_for_is_refused_and_not_charge
         (&single, "/own/a1", 200),
         (&single, "/own/a2", 403),
         (&world.token, "/own/a1", 403),
+        (&numbers, "/own/202", 404),
+        (&numbers, "/own/203", 403),
     ] {
         let answer = world.gateway.get(path, token).await;
         assert_eq!(answer.status, status, "{path}: {answer:?}");
@@ -97,4 +106,76 @@ async fn an_account_that_the_token_was_not_granted_for_is_refused_and_not_charge
     assert_eq!(pair("/pair?account=p1").await, 200);
     assert_eq!(pair("/pair?account=p2").await, 403);
     assert_eq!(pair("/pair").await, 403, "nothing agrees with nothing");
+}
+
+#[tokio::test]
+async fn a_second_account_in_any_spelling_is_refused_and_reaches_no_backend() {
+    let granted = |id: &str, from: &str| {
+        route(id, &format!("{{ from: {from}, agrees_with: claim.accounts }}"))
+    };
+    let routes = granted("query", "query.acc") + &granted("header", "header.x-account");
+    let world = World::start(RULES, &routes).await;
+    let token = world.bank.mint(json!({ "claims": { "accounts": ["200"] } })).await;
+    for query in [
+        "acc=200&acc=999",
+        "acc=999&acc=200",
+        "acc=200&acc=200",
+        "acc=200&%61cc=999",
+        "acc=200&ACC=999",
+        "acc=200&acc[]=999",
+        "acc=200&x=1;acc=999",
+    ] {
+        let refused = world.gateway.get(&format!("/query?{query}"), &token).await;
+        let told = (refused.status.as_u16(), refused.problem());
+        assert_eq!(told, (400, "account-invalid".to_owned()), "{query}: {refused:?}");
+    }
+    for second in ["x-account", "X-ACCOUNT", "x_account"] {
+        let fields = [("x-account", "200"), (second, "999")];
+        let refused = world.gateway.get_with("/header", &token, &fields).await;
+        let told = (refused.status.as_u16(), refused.problem());
+        assert_eq!(told, (400, "account-invalid".to_owned()), "{second}: {refused:?}");
+    }
+    let one = world.gateway.get("/query?acc=200&page=2", &token).await;
+    assert_eq!(
+        (one.status.as_u16(), &one.json()["path"]),
+        (200, &json!("/echo/query?acc=200&page=2"))
+    );
+    assert_eq!(world.used("200", "day").await, 1, "the others cost nothing");
+    assert_eq!(world.used("999", "day").await, 0);
+}
+
+#[tokio::test]
+async fn with_a_separator_every_field_and_list_item_is_charged_and_must_be_granted() {
+    let separated = |id: &str, from: &str| {
+        let source = format!("{{ from: {from}, agrees_with: claim.accounts, separator: \",\" }}");
+        route(id, &source)
+    };
+    let routes = separated("query", "query.acc")
+        + &separated("header", "header.x-account")
+        + &separated("body", "body./accounts");
+    let world = World::start(RULES, &routes).await;
+    let token = world.bank.mint(json!({ "claims": { "accounts": ["1", "2", "3"] } })).await;
+    let all = world.gateway.get("/query?acc=1,2&acc=3", &token).await;
+    assert_eq!(all.status, 200, "{all:?}");
+    let fields = [("x-account", "1"), ("x-account", "2,3")];
+    assert_eq!(world.gateway.get_with("/header", &token, &fields).await.status, 200);
+    for account in ["1", "2", "3"] {
+        assert_eq!(world.used(account, "day").await, 2, "{account}");
+    }
+    assert_eq!(world.gateway.get("/query?acc=3", &token).await.status, 429);
+    let foreign = [("x-account", "1"), ("x-account", "999")];
+    let refused = world.gateway.get_with("/header", &token, &foreign).await;
+    assert_eq!((refused.status.as_u16(), &*refused.problem()), (403, "account-mismatch"));
+    let json_type = ("content-type", "application/json");
+    let send = async |accounts: serde_json::Value| {
+        let body = json!({ "accounts": accounts }).to_string().into_bytes();
+        let answer = world.gateway.send(Method::POST, "/body", &token, &[json_type], body).await;
+        (answer.status.as_u16(), answer)
+    };
+    assert_eq!(send(json!(["1", "999"])).await.0, 403);
+    let (status, answer) = send(json!(["1", { "id": "999" }])).await;
+    assert_eq!((status, &*answer.problem()), (400, "account-invalid"));
+    let twice = r#"{ "accounts": ["1"], "Accounts": ["999"] }"#.as_bytes().to_vec();
+    let answer = world.gateway.send(Method::POST, "/body", &token, &[json_type], twice).await;
+    assert_eq!((answer.status.as_u16(), &*answer.problem()), (400, "malformed-body"));
 }

@@ -76,3 +76,34 @@ async fn a_rule_counts_by_route_subject_header_or_claim_where_it_says_so() {
         .await;
     assert_eq!(head.status, 200);
 }
+
+#[tokio::test]
+async fn a_second_value_opens_no_bucket_of_its_own() {
+    let rules = "  by-header: { per: [account, header.x-tpp], limit: 1, window: 24h }\n\
+                 \x20 by-query: { per: [account, query.class], limit: 1, window: 24h }\n\
+                 \x20 present: { per: [account], limit: 1, window: 24h, \
+                 when: \"request.headers['x-present'] != 'yes'\" }\n";
+    let mut routes = String::new();
+    for name in ["by-header", "by-query", "present"] {
+        routes += &route(name, name);
+    }
+    let world = World::start(rules, &routes).await;
+    for (path, headers) in [
+        ("/by-header/4711", vec![("x-tpp", "fresh"), ("x-tpp", "one")]),
+        ("/by-query/4711?class=fresh&class=a", vec![]),
+        ("/by-query/4711?class=a&Class=fresh", vec![]),
+        ("/present/4711", vec![("x-present", "no"), ("x-present", "yes")]),
+    ] {
+        let refused = world.gateway.get_with(path, &world.token, &headers).await;
+        let told = (refused.status.as_u16(), refused.problem());
+        assert_eq!(told, (400, "bad-request".to_owned()), "{path} {headers:?}: {refused:?}");
+        let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("several values of"), "{detail}");
+    }
+    for rule in ["by-header", "by-query", "present"] {
+        assert!(buckets(&world.gateway, "4711", rule).await.is_empty(), "{rule}");
+    }
+    let other = [("accept", "a/b"), ("accept", "c/d")];
+    let served = world.gateway.get_with("/by-header/4711", &world.token, &other).await;
+    assert_eq!(served.status, 200, "what no rule reads may come twice");
+}
