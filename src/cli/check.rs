@@ -33,7 +33,7 @@ pub(super) fn check(files: &[PathBuf], json: bool) -> Exit {
 
 /// Prints the JSON Schema.
 pub(super) fn schema() -> Exit {
-    println!("{:#}", config::schema());
+    println!("{:#}", config::written_schema());
     Exit::Done
 }
 

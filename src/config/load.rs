@@ -5,8 +5,9 @@ use aws_lc_rs::digest;
 use super::model::Config;
 use super::problem::Problems;
 use super::report::Report;
+use super::schema::schema;
 use super::source::{self, Environment, Tree};
-use super::{check, schema, structure};
+use super::{check, structure};
 
 /// Stack of the thread that loads; only what is used takes memory.
 const STACK: usize = 64 << 20;

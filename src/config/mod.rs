@@ -24,11 +24,13 @@ mod watch;
 pub use load::{load, load_many, load_text};
 pub use problem::{Problem, Problems};
 pub use restart::restart_needed;
-pub use schema::{reference_markdown, schema};
+pub use schema::{reference_markdown, written_schema};
 pub use watch::Watcher;
 
 /// Problems that are kept; those beyond are only counted.
 pub const MAX_PROBLEMS: usize = 1000;
 
+#[cfg(test)]
+use schema::schema;
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,7 @@ use super::shared::{Parts, Shared};
 use super::signals::{self, Drain};
 use super::snapshot::{Snapshot, SnapshotError};
 use super::{early, keys};
-use crate::account::{AccountHasher, CredentialsError, Fleet};
+use crate::account::{CredentialsError, Fleet};
 use crate::auth::Keyrings;
 use crate::config::model::{Config, Listener};
 use crate::journal::{Embedded, Journal, JournalError, Kafka};

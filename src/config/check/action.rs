@@ -8,6 +8,8 @@ use crate::config::model::Action;
 use crate::config::raw;
 use crate::config::spot::Spot;
 
+const ANSWERING: [&str; 4] = ["cluster", "compose", "redirect", "answer"];
+
 /// What answers a route.
 pub(super) fn action(
     raw: &raw::Route,
@@ -16,9 +18,9 @@ pub(super) fn action(
     names: &Names,
     check: &mut Check<'_>,
 ) -> Option<Action> {
-    if let Some(place) = Some(at.key("rewrite")).filter(|p| p.is_written() && raw.cluster.is_none())
-    {
-        check.error_on_key(&place, "`rewrite` has a meaning only with `cluster`");
+    let rewrite = at.key("rewrite");
+    if rewrite.is_written() && raw.cluster.is_none() && check.is_whole(&at.key("cluster")) {
+        check.error_on_key(&rewrite, "`rewrite` has a meaning only with `cluster`");
     }
     match (&raw.cluster, &raw.compose, &raw.redirect, &raw.answer) {
         (Some(cluster), None, None, None) => proxy(cluster, raw, at, has, names, check),
@@ -35,12 +37,12 @@ pub(super) fn action(
         }
         (None, None, None, None) => {
             check
-                .error_on_key(at, "nothing answers this route")
+                .missing(at, &ANSWERING, "nothing answers this route")
                 .hint("add one of `cluster`, `compose`, `redirect`, `answer`");
             None
         }
         _ => {
-            let keys = ["cluster", "compose", "redirect", "answer"].map(|key| at.key(key));
+            let keys = ANSWERING.map(|key| at.key(key));
             for place in keys.iter().filter(|place| place.is_written()).skip(1) {
                 check.error_on_key(
                     place,

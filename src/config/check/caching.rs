@@ -9,18 +9,21 @@ use crate::config::spot::Spot;
 /// How a route keeps answers.
 pub(super) fn policy(
     route: &raw::Route,
-    at: &Spot<'_>,
+    at_route: &Spot<'_>,
     has: &Has<'_>,
     check: &mut Check<'_>,
 ) -> Option<CachePolicy> {
     let raw = route.cache.as_ref()?;
+    let at = &at_route.key("cache");
     if !has.account {
         check
             .error_on_key(at, "answers are kept for an account, but the route names none")
             .hint("add `account: path.NAME` or another place where the account stands");
     }
     let methods = &route.matches.methods;
-    if !methods.is_empty() && !methods.contains(&raw::Method::Get) {
+    let at_methods = at_route.key("match").key("methods");
+    let takes_get = methods.is_empty() || methods.contains(&raw::Method::Get);
+    if !takes_get && check.is_whole(&at_methods) {
         check.error_on_key(at, "only answers to GET are kept, and this route does not take GET");
     }
     let visible_to = match raw.visible_to {

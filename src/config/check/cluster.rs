@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -19,7 +20,7 @@ pub(super) fn cluster(
 ) -> Option<Cluster> {
     let endpoints = endpoints(&raw.endpoints, &at.key("endpoints"), check);
     let balance = balance(&raw.balance, &at.key("balance"), check);
-    let tls = raw.tls.as_ref().map(|raw| tls(raw, &at.key("tls"), check));
+    let tls = raw.tls.as_ref().map(|raw| tls(raw, &at.key("tls"), &endpoints, check));
     let health = raw.health.as_ref().and_then(|raw| health::check(raw, &at.key("health"), check));
     let ejection = raw.ejection.as_ref().map(|raw| Ejection {
         consecutive_failures: raw.consecutive_failures,
@@ -77,7 +78,15 @@ fn balance(raw: &raw::Balance, at: &Spot<'_>, check: &mut Check<'_>) -> Option<B
     })
 }
 
-fn tls(raw: &raw::BackendTls, at: &Spot<'_>, check: &mut Check<'_>) -> BackendTls {
+fn tls(
+    raw: &raw::BackendTls,
+    at: &Spot<'_>,
+    endpoints: &[Endpoint],
+    check: &mut Check<'_>,
+) -> BackendTls {
+    if raw.server_name.is_none() {
+        names_to_verify(endpoints, at, check);
+    }
     if let Some(name) = raw.server_name.as_deref().filter(|name| !address::is_host_name(name)) {
         let place = at.key("server_name");
         let problem = check.error(&place, format!("{} is not a host name", place.quoted()));
@@ -95,6 +104,20 @@ fn tls(raw: &raw::BackendTls, at: &Spot<'_>, check: &mut Check<'_>) -> BackendTl
         server_name: raw.server_name.as_deref().map(Arc::from),
         authorities: authorities.map(|(_, pem)| pem),
         client,
+    }
+}
+
+/// Backends are verified by name only, never by an address in their certificate: with neither a
+/// host name nor a `server_name` no handshake could succeed.
+fn names_to_verify(endpoints: &[Endpoint], at: &Spot<'_>, check: &mut Check<'_>) {
+    let mut hosts = endpoints.iter().map(|endpoint| &endpoint.host);
+    if let Some(address) = hosts.find(|host| host.parse::<IpAddr>().is_ok()) {
+        check
+            .error_on_key(
+                at,
+                format!("the endpoint `{address}` has no name that its certificate could prove"),
+            )
+            .hint("add `server_name:` with the host name that stands in the certificate");
     }
 }
 

@@ -25,7 +25,8 @@ pub(super) fn compose(
     let needs = needs::needs(&raw.parts, &known, &place, check);
     let mut parts = Vec::with_capacity(known.len());
     for ((name, raw), needs) in raw.parts.iter().zip(&needs) {
-        let scope = Scope { has, parts: &known, needs, for_each: raw.for_each.is_some() };
+        let for_each = raw.for_each.is_some();
+        let scope = Scope { has, parts: &known, parts_at: &place, part: name, needs, for_each };
         let part = Reading { name, raw, route, scope, place: place.key(name) };
         parts.extend(part.part(names, check));
     }
@@ -42,8 +43,9 @@ pub(super) fn compose(
 fn check_route(route: &raw::Route, at: &Spot<'_>, has: &Has<'_>, check: &mut Check<'_>) {
     let matches = at.key("match");
     let reads = |method: &raw::Method| matches!(method, raw::Method::Get | raw::Method::Head);
-    if route.matches.methods.is_empty() || !route.matches.methods.iter().all(reads) {
-        let methods = matches.key("methods");
+    let methods = matches.key("methods");
+    let only_reads = !route.matches.methods.is_empty() && route.matches.methods.iter().all(reads);
+    if !only_reads && check.is_whole(&methods) {
         let place = if methods.is_written() { methods } else { at.key("compose") };
         check
             .error_on_key(
@@ -56,7 +58,7 @@ fn check_route(route: &raw::Route, at: &Spot<'_>, has: &Has<'_>, check: &mut Che
     if body.is_written() {
         check.error_on_key(&body, "a composition sends no body to its parts");
     }
-    if has.captured.contains(&"item") {
+    if has.captured("item") {
         check
             .error(&matches.key("path"), "in a composition `{item}` stands for the item of a list")
             .hint("give that part of the path another name");

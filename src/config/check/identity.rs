@@ -62,6 +62,9 @@ fn keys(raw: &raw::Provider, at: &Spot<'_>, check: &mut Check<'_>) -> Option<Key
     if let Some(url) = &raw.jwks {
         return address::key_url(url, &at.key("jwks"), check).map(KeySource::Url);
     }
+    if !check.is_whole(&at.key("jwks")) {
+        return None;
+    }
     let issuer = address::key_url(&raw.issuer, &at.key("issuer"), check)?;
     if issuer.contains(['?', '#']) {
         check

@@ -85,8 +85,9 @@ fn shared_keys(raw: &raw::Config, root: &Spot<'_>, check: &mut Check<'_>) {
     let state = root.key("state");
     if raw.state.as_ref().is_some_and(|state| state.account_key.is_none()) {
         check
-            .error_on_key(
+            .missing(
                 &state,
+                &["account_key"],
                 "with `kafka` there must be an `account_key`, the same in all gateways: they find \
                  an account's counts by it",
             )
@@ -98,12 +99,14 @@ fn shared_keys(raw: &raw::Config, root: &Spot<'_>, check: &mut Check<'_>) {
             .error_on_key(&partitions, "with `kafka` these partitions don't exist")
             .hint("remove it; `kafka.partitions` says how many there are");
     }
-    if raw.cache.sealing_keys.is_empty() && !check.broken.section("cache") {
+    let sealing = root.key("cache").key("sealing_keys");
+    if raw.cache.sealing_keys.is_empty() && check.is_whole(&sealing) {
         let places = ["cache", "kafka", "state"].map(|key| root.key(key));
         let place = places.iter().find(|place| place.is_written()).unwrap_or(root);
         check
-            .error_on_key(
+            .missing(
                 place,
+                &[],
                 "with `kafka` there must be `cache.sealing_keys`, the same in all gateways: they \
                  open each other's cached answers",
             )

@@ -36,7 +36,7 @@ use super::model::{Cluster, Concurrency, Config, Provider, QuotaRule, Rate};
 use super::problem::Problem;
 use super::raw;
 use super::report::Report;
-use super::source::Node;
+use super::source::{Node, Span};
 use super::spot::Spot;
 use super::structure::Broken;
 use named::Named;
@@ -127,14 +127,32 @@ impl Check<'_> {
         })
     }
 
+    /// Whether all that was written at a place is there: its form is right.
+    fn is_whole(&self, at: &Spot<'_>) -> bool {
+        !self.broken.touches(at.path())
+    }
+
     /// Notes a problem with a value.
     fn error(&mut self, at: &Spot<'_>, message: impl Into<String>) -> &mut Problem {
-        self.report.error_at(at.value_span(), at.path(), message)
+        self.error_at(at.value_span(), at, message)
     }
 
     /// Notes a problem with a key: that it is there at all.
     fn error_on_key(&mut self, at: &Spot<'_>, message: impl Into<String>) -> &mut Problem {
-        self.report.error_at(at.key_span(), at.path(), message)
+        self.error_at(at.key_span(), at, message)
+    }
+
+    /// Notes that none of some keys is there.
+    fn missing(
+        &mut self,
+        at: &Spot<'_>,
+        keys: &[&str],
+        message: impl Into<String>,
+    ) -> &mut Problem {
+        match keys.iter().all(|key| self.is_whole(&at.key(key))) {
+            true => self.report.error_at(at.key_span(), at.path(), message),
+            false => self.report.nothing(),
+        }
     }
 
     /// Notes a problem with a part of a text, from a byte of it to another.
@@ -145,7 +163,15 @@ impl Check<'_> {
         message: impl Into<String>,
     ) -> &mut Problem {
         let span = at.part_span(self.report, from, to);
-        self.report.error_at(span, at.path(), message)
+        self.error_at(span, at, message)
+    }
+
+    /// What may only follow from a wrong form is not said: the form was complained of already.
+    fn error_at(&mut self, span: Span, at: &Spot<'_>, message: impl Into<String>) -> &mut Problem {
+        match self.broken.affects(at.path()) {
+            true => self.report.nothing(),
+            false => self.report.error_at(span, at.path(), message),
+        }
     }
 
     /// A duration that must lie within bounds.

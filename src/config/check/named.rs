@@ -43,7 +43,8 @@ impl<T> Named<T> {
         if !check.broken.name(self.section, name) {
             let section = self.section;
             let message = format!("{} is not defined in `{section}`", at.quoted());
-            let hint = suggestion(name, self.known.keys().map(|name| &**name));
+            let known = self.known.keys().map(|name| &**name).chain(check.broken.names(section));
+            let hint = suggestion(name, known);
             check.error(at, message).hint(hint.unwrap_or_else(|| format!("`{section}` is empty")));
         }
         None

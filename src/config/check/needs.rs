@@ -8,17 +8,17 @@ use crate::config::spot::Spot;
 pub(super) fn needs(
     parts: &Fields<Part>,
     known: &[&str],
-    at: &Spot<'_>,
+    parts_at: &Spot<'_>,
     check: &mut Check<'_>,
 ) -> Vec<Vec<usize>> {
     let mut all = Vec::with_capacity(known.len());
     for (name, raw) in parts.iter() {
-        let place = at.key(name);
+        let place = parts_at.key(name);
         let mut needs = Vec::new();
         let listed = raw.needs.iter().enumerate();
         let written = listed.map(|(position, need)| (need, place.key("needs").item(position)));
         for (need, at) in written {
-            match find(need, known, &at, check) {
+            match find(need, known, &at, parts_at, check) {
                 Some(index) if needs.contains(&index) => {
                     check.error(&at, format!("{} is here twice", at.quoted()));
                 }
@@ -26,18 +26,25 @@ pub(super) fn needs(
             }
         }
         if let Some(for_each) = &raw.for_each {
-            let found = find(&for_each.part, known, &place.key("for_each").key("part"), check);
+            let at = place.key("for_each").key("part");
+            let found = find(&for_each.part, known, &at, parts_at, check);
             needs.extend(found.filter(|index| !needs.contains(index)));
         }
         all.push(needs);
     }
-    report_cycle(&all, known, at, check);
+    report_cycle(&all, known, parts_at, check);
     all
 }
 
-fn find(name: &str, known: &[&str], at: &Spot<'_>, check: &mut Check<'_>) -> Option<usize> {
+fn find(
+    name: &str,
+    known: &[&str],
+    at: &Spot<'_>,
+    parts_at: &Spot<'_>,
+    check: &mut Check<'_>,
+) -> Option<usize> {
     let found = known.iter().position(|part| *part == name);
-    if found.is_none() {
+    if found.is_none() && check.is_whole(&parts_at.key(name)) {
         let problem = check.error(at, format!("there is no part {}", at.quoted()));
         if let Some(hint) = suggestion(name, known.iter().copied()) {
             problem.hint(hint);

@@ -12,10 +12,21 @@ pub(super) struct Scope<'c> {
     pub has: &'c Has<'c>,
     /// Names of all parts, in order.
     pub parts: &'c [&'c str],
+    /// Where they are written.
+    pub parts_at: &'c Spot<'c>,
+    /// Name of the one whose path it is.
+    pub part: &'c str,
     /// Those of which an answer is there when this part is asked.
     pub needs: &'c [usize],
     /// Whether the part is asked once for each item of a list.
     pub for_each: bool,
+}
+
+impl Scope<'_> {
+    /// Whether another key of the same part has the right form.
+    fn is_whole(&self, key: &str, check: &Check<'_>) -> bool {
+        check.is_whole(&self.parts_at.key(self.part).key(key))
+    }
 }
 
 /// Reads the path and query of a part.
@@ -94,16 +105,18 @@ fn value(
     scope: &Scope<'_>,
     check: &mut Check<'_>,
 ) -> Option<PartTemplatePiece> {
-    if scope.has.captured.contains(&name) {
+    if scope.has.captured(name) {
         return Some(PartTemplatePiece::Request(ValueSource::Path(name.into())));
     }
     let bytes = (from, from + name.len());
     match name.split_once('.').unwrap_or((name, "")) {
         ("item", pointer) => {
             if !scope.for_each {
-                check
-                    .error_within(at, bytes, "only a part with `for_each` has an `item`")
-                    .hint("add `for_each: {part: …}`");
+                if scope.is_whole("for_each", check) {
+                    check
+                        .error_within(at, bytes, "only a part with `for_each` has an `item`")
+                        .hint("add `for_each: {part: …}`");
+                }
                 return None;
             }
             Some(PartTemplatePiece::Item(edits::pointer(pointer, at, check)?))
@@ -122,6 +135,9 @@ fn part(
 ) -> Option<PartTemplatePiece> {
     let (name, pointer) = rest.split_once('.').unwrap_or((rest, ""));
     let Some(index) = scope.parts.iter().position(|part| *part == name) else {
+        if !check.is_whole(&scope.parts_at.key(name)) {
+            return None;
+        }
         let hint = suggestion(name, scope.parts.iter().copied());
         let problem = check.error_within(at, bytes, format!("there is no part `{name}`"));
         if let Some(hint) = hint {
@@ -130,9 +146,11 @@ fn part(
         return None;
     };
     if !scope.needs.contains(&index) {
-        check
-            .error_within(at, bytes, format!("the part `{name}` may not have answered yet"))
-            .hint(format!("add `needs: [{name}]`"));
+        if scope.is_whole("needs", check) && scope.is_whole("for_each", check) {
+            check
+                .error_within(at, bytes, format!("the part `{name}` may not have answered yet"))
+                .hint(format!("add `needs: [{name}]`"));
+        }
         return None;
     }
     Some(PartTemplatePiece::Part(index, edits::pointer(pointer, at, check)?))
@@ -154,7 +172,8 @@ fn request_value(
             None => Some(PartTemplatePiece::Request(source)),
         },
         Err(error) => {
-            let mut known: Vec<&str> = scope.has.captured.clone();
+            // It may be a part of a path that could not be read.
+            let mut known = scope.has.captured.clone()?;
             known.push("part");
             known.extend(scope.for_each.then_some("item"));
             let hint = values::hint(&error, &known);

@@ -57,7 +57,7 @@ fn window(raw: &raw::Quota, at: &Spot<'_>, check: &mut Check<'_>) -> Window {
         }
         return Window::Rolling { length };
     }
-    if raw.offset.0 >= length && place.is_written() {
+    if raw.offset.0 >= length && place.is_written() && check.is_whole(&at.key("window")) {
         let (offset, window) = (raw.offset, raw.window);
         check.error(
             &place,
@@ -71,7 +71,7 @@ fn accuracy(raw: &raw::Quota, at: &Spot<'_>, check: &mut Check<'_>) -> Option<Ac
     Some(match raw.accuracy {
         raw::Accuracy::Strict => Accuracy::Strict,
         raw::Accuracy::Fast(unconfirmed) => {
-            if unconfirmed > raw.limit {
+            if unconfirmed > raw.limit && check.is_whole(&at.key("limit")) {
                 let place = at.key("accuracy").key("fast");
                 let limit = raw.limit;
                 check

@@ -25,15 +25,20 @@ pub(super) fn routes(
     for (position, raw) in raw.iter().enumerate() {
         let place = at.item(position);
         let at_id = place.key("id");
-        if let Some(first) = seen.get(raw.id.as_str()) {
+        let first = seen.get(raw.id.as_str()).filter(|_| check.is_whole(&at_id));
+        if let Some(first) = first {
             let line = check.report.place_of(first.value_span());
             check
                 .error(&at_id, format!("the id {} is used twice", at_id.quoted()))
                 .hint(format!("the first route with it is at {line}"));
         }
-        seen.entry(&raw.id).or_insert(at_id);
+        if check.is_whole(&at_id) {
+            seen.entry(&raw.id).or_insert(at_id);
+        }
         if let Some(route) = route(raw, &place, names, check) {
-            shadows.add(&route, &place, check);
+            if check.is_whole(&place.key("match")) {
+                shadows.add(&route, &place, check);
+            }
             routes.push(Arc::new(route));
         }
     }
@@ -42,28 +47,29 @@ pub(super) fn routes(
 
 fn route(raw: &raw::Route, at: &Spot<'_>, names: &Names, check: &mut Check<'_>) -> Option<Route> {
     let authenticate = authenticate(raw.authenticate.as_ref(), at, names, check);
-    let matches = matching::matching(&raw.matches, &at.key("match"), check)?;
+    let matches = matching::matching(&raw.matches, &at.key("match"), check);
     let has = Has {
-        captured: matches.path.captured(),
+        captured: matches.as_ref().map(|matches| matches.path.captured()),
         caller: !is_public(raw.authenticate.as_ref()),
-        account: raw.account.is_some(),
+        account: raw.account.is_some() || !check.is_whole(&at.key("account")),
     };
     let access = access::access(raw, at, &has, check);
     let account =
         raw.account.as_ref().and_then(|raw| account::source(raw, &at.key("account"), &has, check));
     let (rates, concurrency) = limits(raw, at, &has, names, check);
     let quotas = quotas(raw, &at.key("quotas"), &has, names, check);
-    let cache = caching::policy(raw, &at.key("cache"), &has, check);
+    let cache = caching::policy(raw, at, &has, check);
     let request = edits::request(&raw.request, &at.key("request"), &has, check);
     let response = edits::response(&raw.response, &at.key("response"), &has, check);
     let deadline =
         raw.deadline.map(|value| check.duration(&at.key("deadline"), value, Bounds::Timeout));
     let action = action::action(raw, at, &has, names, check);
     let reads_body = !request.body.is_empty() || reads_body(account.as_ref(), &quotas);
+    let max_body = max_body(raw, &at.key("max_body"), reads_body, check);
     Some(Route {
         id: RouteId::new(raw.id.as_str()),
-        max_body: max_body(raw, &at.key("max_body"), reads_body, check),
-        matches,
+        max_body,
+        matches: matches?,
         authenticate,
         access,
         rates,
@@ -102,7 +108,7 @@ fn authenticate(
     let list = match raw {
         None => {
             check
-                .error_on_key(at, "this route does not say who may call it")
+                .missing(at, &["authenticate"], "this route does not say who may call it")
                 .hint("add `authenticate:` with identity providers, or `authenticate: none` to make it public");
             return Vec::new();
         }

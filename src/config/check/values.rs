@@ -8,12 +8,19 @@ use crate::request::{Template, TemplateError, ValueError, ValueSource};
 /// What the requests of a route have.
 #[derive(Clone, Debug)]
 pub(super) struct Has<'r> {
-    /// Names of the path's parts.
-    pub captured: Vec<&'r str>,
+    /// Names of the path's parts; `None`: the path is wrong, so they are not known.
+    pub captured: Option<Vec<&'r str>>,
     /// Whether a caller is known.
     pub caller: bool,
     /// Whether the route names an account.
     pub account: bool,
+}
+
+impl Has<'_> {
+    /// Whether the path has a part of this name.
+    pub fn captured(&self, name: &str) -> bool {
+        self.captured.as_ref().is_some_and(|captured| captured.contains(&name))
+    }
 }
 
 /// Where a value is used: not every stage has seen everything.
@@ -37,9 +44,10 @@ impl Place<'_> {
             Self::Cluster => None,
         };
         match source {
-            ValueSource::Path(name) => has
-                .filter(|has| !has.captured.contains(&&**name))
-                .map(|has| not_captured(name, &has.captured)),
+            ValueSource::Path(name) => {
+                let captured = has?.captured.as_ref()?;
+                (!captured.contains(&&**name)).then(|| not_captured(name, captured))
+            }
             ValueSource::Claim(_) | ValueSource::Client | ValueSource::Subject => has
                 .filter(|has| !has.caller)
                 .map(|_| format!("the route is public, so there is no caller with `{source}`")),
@@ -149,7 +157,9 @@ pub(super) fn template(
     has: &Has<'_>,
     check: &mut Check<'_>,
 ) -> Option<Template> {
-    let template = match Template::parse(text, &has.captured) {
+    // What stands in braces may be a part of a path that could not be read.
+    let captured = has.captured.as_ref()?;
+    let template = match Template::parse(text, captured) {
         Ok(template) => template,
         Err(TemplateError::UnbalancedBrace(byte)) => {
             check
@@ -158,7 +168,7 @@ pub(super) fn template(
             return None;
         }
         Err(TemplateError::Value(error)) => {
-            let hint = hint(&error, &has.captured);
+            let hint = hint(&error, captured);
             let problem = check.error_within(at, braces(text, &error), wording(&error));
             if let Some(hint) = hint {
                 problem.hint(hint);

@@ -82,7 +82,8 @@ pub enum BackendProtocol {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BackendTls {
-    /// Name sent (SNI) and verified. Without it the endpoint's host.
+    /// Name sent (SNI) and verified. Without it the endpoint's host, which must be a name then: an
+    /// address in a certificate is not verified.
     pub server_name: Option<String>,
     /// PEM file with the authorities accepted. Without it the system's.
     pub authorities: Option<String>,

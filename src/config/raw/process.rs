@@ -39,11 +39,12 @@ pub struct State {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cache {
-    /// Answers in memory.
+    /// Answers in memory, at least 1MiB.
     pub memory: Bytes,
-    /// Answers on disk.
+    /// Answers on disk, at least 16MiB. Beside them the folder `cache` has the store's own log, of
+    /// up to 128MiB.
     pub disk: Bytes,
-    /// Largest answer that is kept.
+    /// Largest answer that is kept, from 1KiB to 256MiB, and no larger than `memory` and `disk`.
     pub max_entry: Bytes,
     /// Keys that seal stored answers, at least 32 characters each, newest first: the first seals,
     /// all open. Without any, one is made at first start and kept in the state folder. All gateways

@@ -2,6 +2,7 @@
 
 mod reference;
 mod tidy;
+mod written;
 
 pub use reference::reference_markdown;
 
@@ -10,8 +11,16 @@ use serde_json::Value;
 
 use super::raw;
 
-/// The JSON Schema (draft 2020-12) of a configuration: for editors, and for the structural part of
-/// the check.
+/// The JSON Schema of a configuration for those who see it as it is written: editors. Where a text
+/// must have a certain form, a reference to a secret may stand as well.
+pub fn written_schema() -> Value {
+    let mut schema = schema();
+    written::allow_references(&mut schema);
+    schema
+}
+
+/// The JSON Schema (draft 2020-12) of a configuration with its secrets in place: for the
+/// structural part of the check.
 pub fn schema() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<raw::Config>().to_value();

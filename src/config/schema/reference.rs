@@ -20,6 +20,9 @@ and nothing that is written is ever ignored.
   and `${file:/path}` by a file's text without its last line end, in any text, after the YAML was
   read. They appear in no message, log or view. A literal `${` is written `$${`. Inside `{ }` and
   `[ ]` such a text needs quotes.
+- **Durations and sizes** have a unit: `250ms`, `10s`, `5m`, `24h`, `7d`; `64KiB`, `4GiB`, or a
+  plain number of bytes. Something that is waited for takes from 1ms to 24h; a window, or a time for
+  which something is kept, from 1s to 400d.
 - **Paths** of files start at the folder of the file in which they are written, unless they start
   with `/`.
 - **Values of a request**, for accounts, buckets, templates: `path.NAME` (a part of the path that

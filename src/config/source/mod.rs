@@ -10,7 +10,7 @@ mod yaml;
 
 use std::path::Path;
 
-pub use node::{Entry, Node, NodeValue, Span};
+pub use node::{Entry, Item, Node, NodeValue, Span, Text};
 pub use read::{MAX_SECRET, plain, read_bytes};
 pub use secret::Environment;
 

@@ -1,9 +1,10 @@
 //! Does a configuration have the form that the schema states? Says all that is wrong, in words,
-//! and takes out what is broken so that the rest can be checked further.
+//! and mends or takes out what is broken, so that the rest can be checked further.
 
 mod advice;
 mod broken;
 mod expected;
+mod repair;
 mod translate;
 
 pub use broken::Broken;
@@ -12,21 +13,32 @@ use serde_json::Value;
 
 use super::report::Report;
 use super::source::Node;
+use repair::Repair;
 
-/// Checks the form. What is broken is removed from the tree and noted.
+/// Checks the form. What is broken is mended or taken out of the tree, and noted.
 pub fn check(root: &mut Node, schema: &Value, report: &mut Report) -> Broken {
-    let instance = root.json();
     let mut broken = Broken::default();
-    match jsonschema::validator_for(schema) {
-        Ok(validator) => {
-            for error in validator.iter_errors(&instance) {
-                translate::Translate { schema, root, report }.error(&error);
-                broken.note(&error);
-            }
-        }
+    let validator = match jsonschema::validator_for(schema) {
+        Ok(validator) => validator,
         Err(error) => {
             let message = format!("the schema itself is wrong: {error}");
             report.error_at(root.span, "", message);
+            return broken;
+        }
+    };
+    let mut repair = Repair::default();
+    for error in validator.iter_errors(&root.json()) {
+        // Nobody mends a thousand places one by one: of what goes beyond, whole items are taken out.
+        match report.is_full() {
+            true => broken.note(&error, root),
+            false => repair.add(&error),
+        }
+        translate::Translate { schema, root, report }.error(&error);
+    }
+    if !repair.is_empty() {
+        repair.apply(schema, root, &mut broken);
+        for error in validator.iter_errors(&root.json()) {
+            broken.note(&error, root);
         }
     }
     broken.remove_from(root);

@@ -6,7 +6,7 @@ use super::*;
 use crate::config::schema;
 
 /// The configuration that uses every key, in a folder with the certificates it names.
-fn full() -> (Folder, PathBuf) {
+pub(super) fn full() -> (Folder, PathBuf) {
     let folder = Folder::new();
     let authority = certificate(&["ca.internal"]);
     let server = certificate(&["backend.internal"]);

@@ -1,5 +1,6 @@
 //! Whole configurations: broken ones against golden files, shipped ones, what the model holds.
 
+mod broken;
 mod files;
 mod fleet;
 mod full;

@@ -1,7 +1,7 @@
 use serde_json::Value;
 
 use super::*;
-use crate::config::schema;
+use crate::config::{schema, written_schema};
 
 fn read(path: &Path) -> Value {
     serde_saphyr::from_str(&fs::read_to_string(path).unwrap()).unwrap()
@@ -29,14 +29,69 @@ fn shipped_configurations_are_right() {
 
 #[test]
 fn an_editor_with_the_schema_accepts_shipped_configurations_and_refuses_broken_forms() {
-    let validator = jsonschema::validator_for(&schema()).unwrap();
-    for file in configurations("conf") {
+    let validator = jsonschema::validator_for(&written_schema()).unwrap();
+    for file in configurations("conf").into_iter().chain(configurations("tests/golden/config-full"))
+    {
         assert!(validator.is_valid(&read(&file)), "{}", file.display());
     }
     for name in ["unknown-keys", "wrong-types", "enums", "alternatives", "missing-keys", "names"] {
         let file = Path::new("tests/golden/config").join(name).with_extension("yaml");
         assert!(!validator.is_valid(&read(&file)), "{name}");
     }
+}
+
+/// All texts of a configuration that are values.
+fn texts<'v>(value: &'v mut Value, all: &mut Vec<&'v mut Value>) {
+    match value {
+        Value::String(_) => all.push(value),
+        Value::Array(items) => items.iter_mut().for_each(|item| texts(item, all)),
+        Value::Object(members) => members.values_mut().for_each(|member| texts(member, all)),
+        _ => {}
+    }
+}
+
+#[test]
+fn an_editor_with_the_schema_accepts_references_for_every_text() {
+    let validator = jsonschema::validator_for(&written_schema()).unwrap();
+    let mut tried = 0;
+    for file in configurations("conf").into_iter().chain(configurations("tests/golden/config-full"))
+    {
+        for reference in ["${env:NAME}", "${file:/run/secrets/name}", "a-${env:NAME}"] {
+            let mut value = read(&file);
+            let mut all = Vec::new();
+            texts(&mut value, &mut all);
+            tried += all.len();
+            all.into_iter().for_each(|text| *text = reference.into());
+            let errors: Vec<String> =
+                validator.iter_errors(&value).map(|error| error.to_string()).collect();
+            assert!(errors.is_empty(), "{}, {reference}: {errors:#?}", file.display());
+        }
+    }
+    assert!(tried > 500, "{tried}");
+}
+
+#[test]
+fn an_editor_with_the_schema_takes_sizes_as_text_or_number_and_refuses_other_forms() {
+    let validator = jsonschema::validator_for(&written_schema()).unwrap();
+    let with = |memory: Value, fresh: Value, key: Value| {
+        let mut value = read(Path::new("conf/example.yaml"));
+        value["cache"] = serde_json::json!({ "memory": memory, "sealing_keys": [key] });
+        let quota = value["quotas"].as_object_mut().unwrap().values_mut().next().unwrap();
+        quota["window"] = fresh;
+        validator.is_valid(&value)
+    };
+    let key = || Value::from("0123456789abcdef0123456789abcdef");
+    for memory in [Value::from("64MiB"), 67_108_864.into(), "${env:CACHE_SIZE}".into()] {
+        for window in ["24h", "${env:WINDOW}"] {
+            assert!(with(memory.clone(), window.into(), key()), "{memory} {window}");
+        }
+    }
+    assert!(with("64MiB".into(), "24h".into(), "${env:SEAL}".into()));
+    assert!(!with("64MB".into(), "24h".into(), key()));
+    assert!(!with("64MiB".into(), "24x".into(), key()));
+    assert!(!with("64MiB".into(), 24.into(), key()), "a number has no unit of time");
+    assert!(!with("64MiB".into(), "24h".into(), "short".into()));
+    assert!(!with("64MiB".into(), "24h".into(), "${ENV}".into()), "no kind of reference");
 }
 
 #[test]

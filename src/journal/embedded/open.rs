@@ -10,7 +10,7 @@ use std::thread;
 
 use tokio::sync::watch;
 
-use super::torn::Cut;
+use super::torn::{Cut, Torn};
 use super::witness::Witness;
 use super::writer::Writer;
 use super::{Embedded, QUEUE, Shared};
@@ -81,35 +81,35 @@ pub(super) fn open_store(directory: &Path, witness: &Witness) -> Result<Store, J
     match Store::open(&path) {
         Err(error @ (fjall::Error::JournalRecovery(_) | fjall::Error::Unrecoverable)) => {
             tracing::warn!(directory = %directory.display(), %error, "the last write may be torn");
-            open_without_last_write(directory, &path, confirmed)
+            open_without_torn_write(directory, &path, confirmed)
         }
         other => whole(directory, confirmed, other),
     }
 }
 
-fn open_without_last_write(
+/// What lies behind the last whole write goes first: where that was all that was torn, the last
+/// whole write is a confirmed one.
+fn open_without_torn_write(
     directory: &Path,
     path: &Path,
     confirmed: u64,
 ) -> Result<Store, JournalError> {
     let failed = |error: io::Error| cannot_open(directory, &error);
-    let Some(cut) = Cut::last_write(path).map_err(failed)? else {
-        return Err(cannot_open(directory, &"its log is damaged"));
-    };
-    match whole(directory, confirmed, Store::open(path)) {
-        Ok(store) => {
+    let mut outcome = Err(cannot_open(directory, &"its log is damaged"));
+    for torn in Torn::STEPS {
+        let Some(cut) = Cut::off(torn, path).map_err(failed)? else { continue };
+        outcome = whole(directory, confirmed, Store::open(path));
+        if outcome.is_ok() {
             tracing::warn!(
                 kept = %cut.kept().display(),
-                "cut off a write that was in progress when the machine stopped; it was never \
-                 confirmed"
+                "cut off a write that was in progress when the machine or its disk stopped; it \
+                 was never confirmed"
             );
-            Ok(store)
+            break;
         }
-        Err(error) => {
-            cut.take_back().map_err(failed)?;
-            Err(error)
-        }
+        cut.take_back().map_err(failed)?;
     }
+    outcome
 }
 
 fn whole(

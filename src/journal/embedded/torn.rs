@@ -1,11 +1,12 @@
 //! Cuts a torn last write off fjall's write-ahead log.
 //!
-//! A killed process leaves a prefix of its last write, which fjall cuts off itself. A machine that
-//! loses power may leave the last write with a hole in the middle: disks write blocks in any
-//! order. fjall takes that for damage and refuses to open. But every write of ours is fsynced
-//! before the next one starts, so a hole in the *last* write is a write that was never confirmed
-//! and may be cut off like any torn end. That it was the last, and unconfirmed, is not assumed:
-//! the caller compares what is left with the [witness](super::witness).
+//! A killed process leaves a prefix of its last write, which fjall cuts off itself, as far as it
+//! can read it. A disk that was full leaves one that ends at a page's edge, in the middle of a
+//! length; a machine that loses power may leave the last write with a hole in the middle, since
+//! disks write blocks in any order. fjall takes these for damage and refuses to open. But every
+//! write of ours is fsynced before the next one starts, so a torn *last* write was never confirmed
+//! and may be cut off. That it was the last, and unconfirmed, is not assumed: the caller compares
+//! what is left with the [witness](super::witness).
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -14,6 +15,38 @@ use std::path::{Path, PathBuf};
 /// Ends each write in fjall 3's log (`FJL` and the format's version).
 const TRAILER: &[u8] = b"FJL\x03";
 
+/// How much to cut off, in the order in which it is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Torn {
+    /// What lies behind the last whole write: the torn one never got its end.
+    BehindLastWrite,
+    /// The last write: it has its end, but a hole before it.
+    LastWrite,
+}
+
+impl Torn {
+    pub const STEPS: [Self; 2] = [Self::BehindLastWrite, Self::LastWrite];
+
+    /// How long the log is without it; `None`: there is no such thing in it.
+    fn keep(self, log: &[u8]) -> Option<usize> {
+        let windows = log.windows(TRAILER.len()).enumerate().rev();
+        let mut ends = windows
+            .filter(|(_, window)| *window == TRAILER)
+            .map(|(at, trailer)| at + trailer.len());
+        match self {
+            Self::BehindLastWrite => {
+                let end = ends.next().unwrap_or(0);
+                // fjall sets room aside, which is zeros.
+                log.get(end..)?.iter().any(|byte| *byte != 0).then_some(end)
+            }
+            Self::LastWrite => {
+                ends.next()?;
+                Some(ends.next().unwrap_or(0))
+            }
+        }
+    }
+}
+
 /// A cut that can be taken back.
 pub(super) struct Cut {
     log: PathBuf,
@@ -21,17 +54,11 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// Cuts the last write off the newest log file, after it was copied to a file beside it.
-    /// `None`: there is no write to cut off.
-    pub fn last_write(store: &Path) -> io::Result<Option<Self>> {
+    /// Cuts a part off the newest log file, after it was copied to a file beside it. `None`: there
+    /// is no such part.
+    pub fn off(torn: Torn, store: &Path) -> io::Result<Option<Self>> {
         let Some(log) = newest_log(store)? else { return Ok(None) };
-        let bytes = fs::read(&log)?;
-        let mut ends =
-            bytes.windows(TRAILER.len()).enumerate().rev().filter(|(_, window)| *window == TRAILER);
-        if ends.next().is_none() {
-            return Ok(None);
-        }
-        let keep = ends.next().map_or(0, |(at, _)| at + TRAILER.len());
+        let Some(keep) = torn.keep(&fs::read(&log)?) else { return Ok(None) };
         let kept = log.with_extension("torn");
         fs::copy(&log, &kept)?;
         let file = OpenOptions::new().write(true).open(&log)?;

@@ -67,6 +67,23 @@ async fn a_write_cut_off_by_a_kill_is_dropped_at_start() {
     }
 }
 
+/// A full disk takes what fits into the last page: the write ends in the middle of a length, and
+/// has no end of its own. What was confirmed before it must not be taken for it.
+#[tokio::test]
+async fn a_write_that_a_full_disk_cut_anywhere_takes_no_confirmed_one_with_it() {
+    let (copy, log, start, end) = ten_records_then_killed().await;
+    let whole = fs::read(&log).unwrap();
+    // Head, tag, type, compression, keyspace, length of the key and both of the value.
+    let lengths = 13 + 1 + 1 + 1 + 8..13 + 1 + 1 + 1 + 8 + 2 + 4 + 4;
+    for part in lengths {
+        let mut torn = whole.clone();
+        torn.copy_within(start..start + part, end);
+        fs::write(&log, &torn).unwrap();
+        let again = killed(copy.path());
+        assert_all_ten(again.path()).await;
+    }
+}
+
 #[tokio::test]
 async fn a_write_with_a_hole_from_a_power_cut_is_dropped_at_start() {
     let (copy, log, start, end) = ten_records_then_killed().await;
