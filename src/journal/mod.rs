@@ -5,12 +5,14 @@
 mod codec;
 mod embedded;
 mod error;
+mod kafka;
 mod record;
 mod tail;
 
 pub use codec::RecordError;
 pub use embedded::Embedded;
 pub use error::JournalError;
+pub use kafka::topics;
 pub use record::{
     AccountBytes, Bucket, Claim, Horizon, Label, Offset, Period, Record, RecordKey, Use,
 };

@@ -2,3 +2,7 @@
 
 mod broker;
 mod brokers;
+mod copies;
+mod secure;
+mod site;
+mod topics;
