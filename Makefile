@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
-.PHONY: help setup demo test lint docs bench load fuzz
+.PHONY: help setup kafka demo test lint docs bench load fuzz
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -10,11 +10,15 @@ help: ## This list
 setup: ## Compilers and libraries that the build needs
 	@scripts/setup.sh
 
+kafka: ## A real Kafka on port 9092, to try a fleet with; Ctrl-D ends it
+	@scripts/kafka.sh run target/kafka --port 9092
+
 demo: setup ## The story, played with real requests (ONCE=1: play it and exit)
 	@cargo build --profile demo --bins
 	@ONCE=$(ONCE) scripts/demo.sh target/demo
 
 test: setup ## All tests
+	@scripts/kafka.sh fetch >/dev/null
 	@cargo test --all-targets
 
 lint: setup ## Format, lints, licences and sources

@@ -21,7 +21,7 @@
 #       --client-certificates   with --tls: clients must show a certificate of that authority. A user
 #                               is its common name; client.pem's is `gateway`
 #       --sasl USER:PASSWORD    clients must log in by SCRAM-SHA-512; may be given again
-#       --acls                  nothing is allowed to clients without an ACL
+#       --acls                  nothing is allowed to clients without an ACL, except to user `admin`
 #       --temporary             remove DIRECTORY at the end
 #
 #       DIRECTORY/admin is a second address of the brokers for administration: plain text, all allowed.
@@ -99,7 +99,6 @@ download() { # into a folder of its own, which gets its name when all is right
     --parallel-max 8 --config "$part/urls" >&2 || fail "the download failed"
   (cd "$part" && sha256sum --check --quiet --strict sums >&2) ||
     fail "a file differs from scripts/kafka-jars.txt"
-  tools "$part/bin"
   # Another process may have been quicker: its folder is as good.
   mv -T "$part" "$home" 2>/dev/null || [[ -d $home/libs ]] || fail "$home can't be written"
 }
@@ -107,18 +106,21 @@ download() { # into a folder of its own, which gets its name when all is right
 tools() { # Kafka's command-line tools under the names that its distribution gives them
   local name class
   while read -r name class; do
-    cat >"$1/$name" <<TOOL
+    [[ ! -e $1/$name ]] || continue
+    cat >"$1/$name.$$" <<TOOL
 #!/usr/bin/env bash
 exec "\${KAFKA_JAVA:-java}" -Xmx256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC \\
   -Dorg.slf4j.simpleLogger.defaultLogLevel=error \\
   -cp "\$(dirname "\${BASH_SOURCE[0]}")/../libs/*" $class "\$@"
 TOOL
-    chmod +x "$1/$name"
+    chmod +x "$1/$name.$$"
+    mv "$1/$name.$$" "$1/$name"
   done <<'NAMES'
 kafka-topics.sh org.apache.kafka.tools.TopicCommand
 kafka-configs.sh kafka.admin.ConfigCommand
 kafka-acls.sh org.apache.kafka.tools.AclCommand
 kafka-reassign-partitions.sh org.apache.kafka.tools.reassign.ReassignPartitionsCommand
+kafka-get-offsets.sh org.apache.kafka.tools.GetOffsetShell
 kafka-consumer-groups.sh org.apache.kafka.tools.consumer.group.ConsumerGroupCommand
 kafka-console-consumer.sh org.apache.kafka.tools.consumer.ConsoleConsumer
 NAMES
@@ -129,6 +131,7 @@ fetch() {
   command -v openssl >/dev/null || install openssl
   java_command >/dev/null || install_java
   [[ -d $home/libs ]] || (download)
+  tools "$home/bin"
 }
 
 # ---- run
@@ -245,13 +248,13 @@ ssl.keystore.type=PEM
 ssl.keystore.location=$directory/tls/broker-keystore.pem
 ssl.truststore.type=PEM
 ssl.truststore.location=$directory/tls/ca.pem
-ssl.client.auth=$([[ -n $client_certificates ]] && echo required || echo none)
+listener.name.client.ssl.client.auth=$([[ -n $client_certificates ]] && echo required || echo none)
 ssl.principal.mapping.rules=RULE:^CN=([^,]+).*\$/\$1/,DEFAULT
 PROPERTIES
   fi
   if [[ -n $acls ]]; then
     echo "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer"
-    echo "super.users=User:ANONYMOUS"
+    echo "super.users=User:ANONYMOUS;User:admin"
   fi
 }
 

@@ -8,15 +8,16 @@ const EXAMPLES: &str = "\
 Examples:
   tollgate check /etc/tollgate/tollgate.yaml
   tollgate run --config /etc/tollgate/tollgate.yaml
+  tollgate kafka init --config /etc/tollgate/tollgate.yaml
   tollgate explain tollgate.yaml GET https://api.bank.example/accounts/4711/summary
   tollgate quota show 4711 --admin http://127.0.0.1:9901
   tollgate fleet --admin http://127.0.0.1:9901
 
 Exit status:
   0  done
-  1  the configuration is wrong, or the gateway refused what was asked
+  1  the configuration is wrong, Kafka is not as it must be, or what was asked was refused
   2  the command line is wrong
-  3  the admin port can't be reached
+  3  the admin port, or Kafka, can't be reached
   4  the gateway could not start or stay up";
 
 /// An API gateway that counts use per account, exactly, at the first hop.
@@ -51,6 +52,12 @@ pub enum Command {
     /// Print docs/configuration.md.
     #[command(hide = true)]
     Reference,
+    /// Make the topics of a fleet, or say how they differ from what is needed and what mends it.
+    Kafka {
+        /// What to do.
+        #[command(subcommand)]
+        command: KafkaCommand,
+    },
     /// Say what would happen to a request: route, each stage's decision and why. Calls nobody.
     Explain(ExplainArgs),
     /// Look at an account's quotas, or set them back, through the admin port.
@@ -92,6 +99,26 @@ pub struct ExplainArgs {
     /// A header, as in -H 'Authorization: Bearer …'; may be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<String>,
+    /// Machine-readable output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What can be done with Kafka.
+#[derive(Debug, Subcommand)]
+pub enum KafkaCommand {
+    /// Make the topics that are missing. What is there stays as it is, so this may be repeated.
+    Init(KafkaArgs),
+    /// Look at topics, permissions and clocks: every difference, with the command that mends it.
+    Check(KafkaArgs),
+}
+
+/// Which Kafka.
+#[derive(Debug, ClapArgs)]
+pub struct KafkaArgs {
+    /// The configuration of a gateway of the fleet.
+    #[arg(long, short, env = "TOLLGATE_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
     /// Machine-readable output.
     #[arg(long)]
     pub json: bool,

@@ -4,6 +4,7 @@ mod admin_client;
 mod args;
 mod check;
 mod explain;
+mod kafka;
 mod run;
 
 use std::process::ExitCode;
@@ -11,18 +12,18 @@ use std::process::ExitCode;
 use clap::Parser;
 
 pub use args::Args;
-use args::{CacheCommand, Command, QuotaCommand};
+use args::{CacheCommand, Command, KafkaCommand, QuotaCommand};
 
 /// What the process's exit status says; written down in `docs/operations.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// It did what was asked.
     Done = 0,
-    /// The configuration is wrong, or the gateway refused what was asked.
+    /// The configuration is wrong, Kafka is not as it must be, or what was asked was refused.
     Refused = 1,
     /// The command line is wrong (clap's own status).
     Usage = 2,
-    /// The admin port can't be reached.
+    /// The admin port, or Kafka, can't be reached.
     Unreachable = 3,
     /// The gateway could not start or stay up: port, state directory, operating system.
     Failed = 4,
@@ -42,6 +43,10 @@ pub fn main() -> ExitCode {
         Command::Schema => check::schema(),
         Command::Reference => check::reference(),
         Command::Explain(request) => explain::explain(&request),
+        Command::Kafka { command } => match command {
+            KafkaCommand::Init(args) => kafka::init(&args),
+            KafkaCommand::Check(args) => kafka::check(&args),
+        },
         Command::Quota { command, admin } => match command {
             QuotaCommand::Show { account } => admin_client::show_quota(&admin, &account),
             QuotaCommand::Reset { account } => admin_client::reset_quota(&admin, &account),

@@ -36,3 +36,5 @@ pub use reload::{LastReload, Reloaded, Reloader};
 pub use serve::{ServeError, Started, start};
 pub use shared::{Parts, Shared};
 pub use snapshot::{Snapshot, SnapshotError};
+
+pub use crate::journal::topics;

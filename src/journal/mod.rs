@@ -13,7 +13,7 @@ mod tail;
 pub use codec::RecordError;
 pub use embedded::Embedded;
 pub use error::JournalError;
-pub use kafka::{Kafka, Tuning};
+pub use kafka::{Kafka, Tuning, topics};
 pub use record::{
     AccountBytes, Bucket, Claim, Horizon, Label, Offset, Period, Record, RecordKey, Use,
 };

@@ -108,8 +108,8 @@ impl Broker {
         std::fs::read_to_string(file).unwrap().trim().parse().unwrap()
     }
 
-    /// Runs a command of Kafka's tools as a person would type it.
-    pub fn tool(&self, command: &str) -> Output {
+    /// Runs a command of Kafka's tools as a person would type it in a folder.
+    pub fn tool(command: &str, folder: &Path) -> Output {
         static TOOLS: OnceLock<String> = OnceLock::new();
         let tools = TOOLS.get_or_init(|| {
             let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka.sh");
@@ -118,13 +118,14 @@ impl Broker {
             String::from_utf8(output.stdout).unwrap().trim().to_owned()
         });
         let path = format!("{tools}/bin:{}", std::env::var("PATH").unwrap());
-        Command::new("bash").args(["-c", command]).env("PATH", path).output().unwrap()
+        let mut bash = Command::new("bash");
+        bash.args(["-c", command]).env("PATH", path).current_dir(folder).output().unwrap()
     }
 
     /// [`Broker::tool`] that must succeed; gives what it wrote.
     #[track_caller]
-    pub fn tool_works(&self, command: &str) -> String {
-        let output = self.tool(command);
+    pub fn tool_works(command: &str, folder: &Path) -> String {
+        let output = Self::tool(command, folder);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command}\n{text}{errors}");

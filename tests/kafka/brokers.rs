@@ -18,9 +18,10 @@ fn partitions(broker: &Broker, topic: &str) -> usize {
 
 fn create(broker: &Broker, topic: &str) {
     let bootstrap = broker.admin();
-    broker.tool_works(&format!(
+    let command = format!(
         "kafka-topics.sh --bootstrap-server {bootstrap} --create --topic {topic} --partitions 3"
-    ));
+    );
+    Broker::tool_works(&command, &std::env::temp_dir());
 }
 
 #[test]

@@ -2,4 +2,8 @@
 
 mod broker;
 mod brokers;
+mod copies;
 mod journal;
+mod secure;
+mod site;
+mod topics;

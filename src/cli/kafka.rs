@@ -1,0 +1,100 @@
+use serde_json::json;
+
+use super::Exit;
+use super::args::KafkaArgs;
+use crate::config::{self, model::Config};
+use crate::gateway::topics::{self, CheckReport, Finding, InitReport, Made, Severity, TopicsError};
+
+/// Makes the topics that are missing, and says what it did.
+pub(super) fn init(args: &KafkaArgs) -> Exit {
+    let report = match ask(args, topics::init) {
+        Ok(report) => report,
+        Err(exit) => return exit,
+    };
+    let failed = report.topics.iter().any(|topic| matches!(topic.made, Made::Failed(_)));
+    let ok = !failed && is_fit(&report.findings);
+    if args.json {
+        let InitReport { topics, findings } = &report;
+        println!("{:#}", json!({ "ok": ok, "topics": topics, "findings": findings }));
+    } else {
+        for topic in &report.topics {
+            match &topic.made {
+                Made::Created => println!("{}: created", topic.topic),
+                Made::AlreadyThere => println!("{}: already there", topic.topic),
+                Made::Failed(reason) => println!("{}: not created: {reason}", topic.topic),
+            }
+        }
+        print(&report.findings);
+    }
+    exit(ok)
+}
+
+/// Says how Kafka differs from what a gateway needs.
+pub(super) fn check(args: &KafkaArgs) -> Exit {
+    let report = match ask(args, topics::check) {
+        Ok(report) => report,
+        Err(exit) => return exit,
+    };
+    let ok = is_fit(&report.findings);
+    if args.json {
+        let CheckReport { topics, clocks, findings } = &report;
+        let view = json!({ "ok": ok, "topics": topics, "clocks": clocks, "findings": findings });
+        println!("{view:#}");
+    } else {
+        for topic in &report.topics {
+            let (name, partitions, copies) = (&topic.topic, topic.partitions, topic.replication);
+            println!("{name}: {partitions} partitions, copies: {copies}");
+        }
+        for clock in &report.clocks {
+            println!("broker {}: the clock is {} ms ahead", clock.broker, clock.ahead_ms);
+        }
+        print(&report.findings);
+        println!("{}", if ok { "ok" } else { "not as it must be" });
+    }
+    exit(ok)
+}
+
+/// Loads the configuration and asks Kafka.
+fn ask<T>(
+    args: &KafkaArgs,
+    question: impl FnOnce(&Config) -> Result<T, TopicsError>,
+) -> Result<T, Exit> {
+    let config = config::load(&args.config).map_err(|problems| {
+        fail(args, &problems, json!({ "ok": false, "problems": problems.to_json() }));
+        Exit::Refused
+    })?;
+    question(&config).map_err(|error| {
+        let text = format!("{}: {error}", args.config.display());
+        fail(args, &text, json!({ "ok": false, "error": error.to_string() }));
+        match error {
+            TopicsError::Unreachable { .. } | TopicsError::Unanswered { .. } => Exit::Unreachable,
+            TopicsError::NoKafka
+            | TopicsError::Client(_)
+            | TopicsError::Login { .. }
+            | TopicsError::Unsafe(_) => Exit::Refused,
+        }
+    })
+}
+
+fn fail(args: &KafkaArgs, text: &dyn std::fmt::Display, json: serde_json::Value) {
+    if args.json {
+        println!("{json:#}");
+    } else {
+        eprintln!("{text}");
+    }
+}
+
+/// Warnings don't count.
+fn is_fit(findings: &[Finding]) -> bool {
+    findings.iter().all(|finding| finding.severity == Severity::Warning)
+}
+
+fn print(findings: &[Finding]) {
+    for finding in findings {
+        println!("{finding}");
+    }
+}
+
+fn exit(ok: bool) -> Exit {
+    if ok { Exit::Done } else { Exit::Refused }
+}
