@@ -16,8 +16,10 @@ use crate::config::model;
 const CONNECT: Duration = Duration::from_secs(5);
 /// Between attempts to connect at most: a broker that is back is noticed within this.
 const RECONNECT: Duration = Duration::from_secs(1);
-/// How long a broker may hold a fetch back when there is nothing new.
-const FETCH_WAIT: Duration = Duration::from_millis(500);
+/// How long a broker may hold a fetch back when there is nothing new. A partition that is added to
+/// those that are read waits for that at most; whatever else is asked over the same connection
+/// waits too, so nothing else should be.
+const FETCH_WAIT: Duration = Duration::from_millis(100);
 /// Requests without an answer for so long are given up and sent anew over another connection.
 const ANSWER: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(10));
 

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -25,7 +24,7 @@ use self::balance::Balance;
 use self::health::Health;
 use self::mirror::{Mirror, Origin};
 use self::read_back::ReadBack;
-use self::reader::{Follow, Reader, cannot_read};
+use self::reader::{Follow, Reader};
 use self::replay::Replaying;
 use self::writer::Writer;
 use super::{Journal, JournalError, Offset, Record, Replay, Share, Tail};
@@ -35,8 +34,6 @@ use crate::request::UnixMillis;
 
 /// How long to wait for Kafka at start.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a question about offsets may take.
-const ASK: Duration = Duration::from_secs(5);
 
 /// A journal on a topic of Kafka, shared by all gateways of a fleet.
 ///
@@ -44,7 +41,7 @@ const ASK: Duration = Duration::from_secs(5);
 pub struct Kafka {
     topic: String,
     partitions: u32,
-    writer: Writer,
+    writer: Arc<Writer>,
     reader: Reader,
     mirror: Option<Mirror>,
     replaying: Arc<Replaying>,
@@ -94,21 +91,11 @@ impl Kafka {
     /// The partition's first offset and one past its last.
     async fn watermarks(&self, partition: u32) -> Result<(Offset, Offset), JournalError> {
         self.check(partition)?;
-        let (topic, consumer) = (self.topic.clone(), Arc::clone(self.reader.consumer()));
-        let asked = spawn_blocking(move || {
-            let number = i32::try_from(partition).unwrap_or(i32::MAX);
-            consumer.fetch_watermarks(&topic, number, ASK)
-        });
-        let (first, end) = asked
-            .await
-            .map_err(|_| JournalError::Closed)?
-            .map_err(|error| cannot_read(partition, &error))?;
-        let offset = |number| Offset::try_from(number).unwrap_or_default();
-        Ok((offset(first), offset(end)))
+        let writer = Arc::clone(&self.writer);
+        let asked = spawn_blocking(move || writer.watermarks(partition));
+        asked.await.map_err(|_| JournalError::Closed)?
     }
-}
 
-impl Kafka {
     /// The mirror, if it has something of a partition from an offset on, and Kafka goes on from
     /// there.
     fn mirrored(
@@ -149,6 +136,7 @@ fn open(
     tuning: Tuning,
 ) -> Result<Kafka, JournalError> {
     let failed = |error: KafkaError| JournalError::KafkaClient(error.to_string());
+    open::look_for_files(settings)?;
     let (topic, partitions) = (settings.topic(model::Topic::Quotas), settings.partitions);
     let health = Health::new(settings.brokers.join(","), topic.clone(), Arc::clone(metrics));
     let consumer = reader::consumer(settings, &health).map_err(failed)?;
@@ -157,8 +145,8 @@ fn open(
     let mirror = mirror::open(&directory.join("mirror"), &origin, metrics)?;
     let read_back = ReadBack::new(partitions, metrics);
     let replaying = Replaying::new(topic.clone(), partitions, metrics);
-    let writer =
-        Writer::new(settings, tuning.queue, &health, &read_back, metrics).map_err(failed)?;
+    let writer = Writer::new(settings, tuning.queue, &health, &read_back, metrics);
+    let writer = writer.map(Arc::new).map_err(failed)?;
     let shared = reader::Shared {
         health: Arc::clone(&health),
         read_back,

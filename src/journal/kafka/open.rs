@@ -1,5 +1,6 @@
 //! Opening: waits for Kafka, and looks whether the topic is what the configuration says.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,18 @@ const ASK: Duration = Duration::from_secs(3);
 const SETTLE: Duration = Duration::from_secs(3);
 /// Between lines that say that it waits.
 const REPORT: Duration = Duration::from_secs(5);
+
+/// Looks whether the files of certificates can be read: librdkafka's errors don't name them.
+pub(super) fn look_for_files(settings: &model::Kafka) -> Result<(), JournalError> {
+    let Some(tls) = &settings.tls else { return Ok(()) };
+    let client = tls.client.iter().flat_map(|(certificate, key)| [certificate, key]);
+    for path in tls.authorities.iter().chain(client) {
+        File::open(path).map_err(|error| {
+            JournalError::KafkaClient(format!("{} can't be read: {error}", path.display()))
+        })?;
+    }
+    Ok(())
+}
 
 /// Waits until Kafka answers, as long as the patience lasts, and looks at the quota topic. A
 /// gateway and its Kafka are often started together, in any order.

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -12,6 +12,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use super::client::{Context, client_config, millis};
 use super::health::Health;
 use super::read_back::ReadBack;
+use super::reader;
 use crate::config::model;
 use crate::journal::{JournalError, Offset, Record};
 use crate::observe::{Event, Metrics};
@@ -19,6 +20,8 @@ use crate::observe::{Event, Metrics};
 /// Records that may wait to be sent or confirmed. More at once than any machine serves requests;
 /// beyond it an append fails at once rather than late.
 pub(super) const QUEUE: usize = 16_384;
+/// How long a question about offsets may take.
+const ASK: Duration = Duration::from_secs(5);
 
 pub(super) struct Writer {
     topic: String,
@@ -72,14 +75,27 @@ impl Writer {
         appended
     }
 
+    /// A partition's first offset and one past its last. Blocks. Asked here because the reader's
+    /// connections are busy waiting for records.
+    pub fn watermarks(&self, partition: u32) -> Result<(Offset, Offset), JournalError> {
+        let number = reader::number(partition);
+        let (first, end) = self
+            .producer()
+            .get()?
+            .client()
+            .fetch_watermarks(&self.topic, number, ASK)
+            .map_err(|error| reader::cannot_read(partition, &error))?;
+        let offset = |number| Offset::try_from(number).unwrap_or_default();
+        Ok((offset(first), offset(end)))
+    }
+
     async fn send(
         &self,
         partition: u32,
         record: &Record,
         started: Instant,
     ) -> Result<Offset, JournalError> {
-        let number =
-            i32::try_from(partition).map_err(|_| JournalError::NoSuchPartition(partition))?;
+        let number = reader::number(partition);
         let (key, bytes) = (record.key(), record.encode());
         let probe = self.read_back.expect(partition, &key, started);
         let mut renewed = false;

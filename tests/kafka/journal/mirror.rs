@@ -1,5 +1,6 @@
 use std::fs;
 
+use futures::future::join_all;
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use tollgate::journal::Horizon;
 
@@ -27,6 +28,33 @@ impl Site {
         };
         (records("mirror"), records("kafka"))
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_records_are_removed_under_begins_anew() {
+    let site = Site::new(Broker::shared(), 1).await;
+    let journal = site.open().await;
+    let mut tail = journal.tail(0, 0).await.unwrap();
+    // Far more than the tail and the client hold.
+    let count = 4 * Tail::CAPACITY as u64;
+    for chunk in 0..4 {
+        let numbers = 0..count / 4;
+        let appends = numbers.map(|number| journal.append(0, used(number, 1000, chunk)));
+        assert!(join_all(appends).await.iter().all(Result::is_ok));
+    }
+    site.cut(0, count as i64 - 1).await;
+    let mut expected = 0;
+    let error = loop {
+        match next(&mut tail).await {
+            Ok((offset, _)) => {
+                assert_eq!(offset, expected);
+                expected += 1;
+            }
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, JournalError::Restarted { partition: 0, offset: expected });
+    assert_eq!(all(&journal, 0).await.len(), 1);
 }
 
 /// Everything that is delivered of a partition now.

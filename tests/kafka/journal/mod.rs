@@ -1,8 +1,10 @@
 //! The journal, on real brokers.
 
 mod faults;
+mod figures;
 mod mirror;
 mod order;
+mod secure;
 mod share;
 
 use std::sync::Arc;

@@ -51,7 +51,6 @@ pub(super) fn consumer(
 /// The reader's side for its callers. Dropped, it ends the thread.
 pub(super) struct Reader {
     line: Line,
-    consumer: Arc<BaseConsumer<Context>>,
 }
 
 /// By which tails are handed to the reader.
@@ -98,7 +97,7 @@ impl Reader {
             .collect::<Result<Vec<_>, _>>()?;
         let thread = Thread {
             topic,
-            consumer: Arc::clone(&consumer),
+            consumer,
             inbox,
             lanes,
             ready: VecDeque::new(),
@@ -111,17 +110,12 @@ impl Reader {
             .name("journal-reader".to_owned())
             .spawn(move || thread.run())
             .map_err(|error| JournalError::KafkaClient(error.to_string()))?;
-        Ok(Self { line: Line(commands), consumer })
+        Ok(Self { line: Line(commands) })
     }
 
     /// For tails.
     pub fn line(&self) -> &Line {
         &self.line
-    }
-
-    /// For questions about offsets.
-    pub fn consumer(&self) -> &Arc<BaseConsumer<Context>> {
-        &self.consumer
     }
 }
 
