@@ -2,6 +2,7 @@
 
 mod files;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use futures::future::join_all;
 use crate::quota::{a_while_ago, used};
 use crate::shared::small_disk::SmallDisk;
 use crate::support::gateway::base_config;
+use crate::support::wire::logged;
 use crate::support::{Answer, Bank, Process, Tollgate, eventually, own_address};
 
 const FAST_LIMIT: u64 = 20;
@@ -21,10 +23,11 @@ const UNCONFIRMED: u64 = 5;
 fn config(bank: &Bank) -> String {
     let mut text = base_config(bank) + "quotas:\n";
     let start = a_while_ago();
-    for (rule, limit) in [("deny", 1000), ("allow", 1000), ("local", 3)] {
+    for (rule, limit) in [("deny", 1000), ("allow", 1000), ("local", 3), ("few", 3)] {
+        let unavailable = if rule == "few" { "deny" } else { rule };
         text += &format!(
             "  {rule}: {{ per: [account], limit: {limit}, window: 24h, offset: {start}s, \
-             unavailable: {rule} }}\n"
+             unavailable: {unavailable} }}\n"
         );
     }
     text += &format!(
@@ -36,6 +39,7 @@ fn config(bank: &Bank) -> String {
         ("deny", "deny", ""),
         ("allow", "allow", ""),
         ("local", "local", ""),
+        ("few", "few", ""),
         ("fast", "fast", ""),
         ("kept", "allow", cache),
     ] {
@@ -289,6 +293,36 @@ async fn the_account_key_may_move_into_the_configuration_and_not_change_there() 
     gateway.rewrite_config(&with_key(kept.trim()));
     gateway.crash_and_restart().await;
     assert_eq!(used(&gateway, "4711", "deny").await, 1);
+}
+
+#[tokio::test]
+async fn the_number_of_partitions_spreads_accounts_and_is_fixed_once_there_are_counts() {
+    let bank = Bank::start().await;
+    let with = |partitions: &str| config(&bank).replace("FOLDER/state", partitions);
+    let mut one = Tollgate::start(&with("FOLDER/state, partitions: 1")).await;
+    let many = Tollgate::start(&config(&bank)).await;
+    let token = bank.token("budget-app").await;
+    let mut places = [BTreeSet::new(), BTreeSet::new()];
+    for account in 0..8 {
+        for (gateway, places) in [&one, &many].into_iter().zip(&mut places) {
+            // Of three uses all are counted here, so the fourth is refused with its place.
+            let path = format!("/few/{account}");
+            for _ in 0..3 {
+                assert_eq!(gateway.get(&path, &token).await.status, 200);
+            }
+            let refused = gateway.get(&path, &token).await;
+            let line = logged(gateway, refused.header("x-request-id")).await;
+            let detail = line["tollgate"]["detail"].as_str().unwrap().to_owned();
+            places.insert(detail.rsplit_once(" of partition ").unwrap().1.to_owned());
+        }
+    }
+    assert_eq!(places[0], BTreeSet::from(["0".to_owned()]));
+    assert!(places[1].len() > 1, "eight accounts in sixteen partitions: {places:?}");
+    one.process().kill();
+    one.rewrite_config(&with("FOLDER/state, partitions: 2"));
+    let (status, said) = failed_start(&one.folder().join("tollgate.yaml")).await;
+    assert_eq!(status, Some(4), "{said}");
+    assert!(said.contains("has 1 partitions and the configuration says 2"), "{said}");
 }
 
 type Damage = (&'static str, fn(&Path), &'static [&'static str]);

@@ -249,3 +249,42 @@ async fn a_condition_decides_on_nothing_that_is_said_twice() {
     }
     assert_eq!(gateway.get("/open?key=sesame&other=1&other=2", "").await.status, 200);
 }
+
+#[tokio::test]
+async fn refusals_speak_the_dialect_of_their_route() {
+    let bank = Bank::start().await;
+    let route = |id: &str, dialect: &str| {
+        format!(
+            "  - {{ id: {id}, match: {{ path: /{id} }}, authenticate: bank, scopes: [read], \
+             answer: {{}}{dialect} }}\n"
+        )
+    };
+    let routes = route("plain", "")
+        + &route("named", ", dialect: problem")
+        + &route("fdx", ", dialect: fdx")
+        + &route("berlin", ", dialect: berlin-group");
+    let gateway = Tollgate::start(&(base_config(&bank) + "routes:\n" + &routes)).await;
+    let poor = bank.mint(json!({ "claims": { "scope": "write" } })).await;
+    for path in ["/plain", "/named"] {
+        assert_problem(&gateway.get(path, "").await, 401, "unauthenticated");
+        assert_problem(&gateway.get(path, &poor).await, 403, "insufficient-scope");
+    }
+    for (token, status, fdx, berlin) in
+        [("", 401, "401", "TOKEN_UNKNOWN"), (&*poor, 403, "602", "SERVICE_BLOCKED")]
+    {
+        let answer = gateway.get("/fdx", token).await;
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.header("content-type"), "application/json");
+        let body = answer.json();
+        assert_eq!(body["code"], fdx, "{body}");
+        let debug = body["debugMessage"].as_str().unwrap();
+        assert!(debug.contains(answer.header("x-request-id")), "{body}");
+        assert!(body["message"].is_string() && !answer.header("www-authenticate").is_empty());
+
+        let answer = gateway.get("/berlin", token).await;
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.header("content-type"), "application/json");
+        let message = &answer.json()["tppMessages"][0];
+        assert_eq!((&message["category"], &message["code"]), (&json!("ERROR"), &json!(berlin)));
+    }
+}

@@ -241,3 +241,30 @@ async fn a_stale_answer_stands_in_when_no_endpoint_is_left_to_ask() {
     assert_eq!(line["tollgate"]["source"], "stale-cache", "{line}");
     assert!(line["tollgate"]["problem"].is_null(), "{line}");
 }
+
+#[tokio::test]
+async fn memory_and_disk_hold_no_more_than_they_may() {
+    let (bank, backend) = (Bank::start().await, opinionated().await);
+    let cache = "fresh: 1h, visible_to: everyone";
+    const MIB: u64 = 1 << 20;
+    let start = async |bounds: &str| {
+        let text = config(&bank, &own_route(&backend, bounds, cache));
+        let gateway = Tollgate::start(&text).await;
+        for number in 0..30 {
+            let path = format!("/4711/plain?number={number}&size=1000000");
+            assert_eq!(gateway.get(&path, "").await.status, 200);
+        }
+        let settled = eventually("the disk to have what it takes", async || {
+            let view = gateway.view("/cache").await;
+            let queued = view["queued"].as_u64().unwrap();
+            if queued == 0 { Ok(view) } else { Err(view) }
+        })
+        .await;
+        let bytes = |name: &str| settled[name].as_u64().unwrap();
+        (bytes("memory_bytes"), bytes("disk_bytes"))
+    };
+    let (memory, disk) = start("cache: { memory: 4MiB, disk: 16MiB }\n").await;
+    assert!(memory <= 4 * MIB && disk <= 16 * MIB, "{memory} {disk}");
+    let (memory, disk) = start("").await;
+    assert!(memory > 20 * MIB && disk > 20 * MIB, "all is kept: {memory} {disk}");
+}

@@ -1,9 +1,12 @@
 //! Providers: several, by discovery or by URL, and those that fail.
 
+use std::sync::{Arc, OnceLock};
+
 use serde_json::{Value, json};
 
 use super::{assert_challenged, config};
 use crate::support::gateway::base_config;
+use crate::support::tls::{Authority, serve};
 use crate::support::wire::{assert_problem, logged, metric};
 use crate::support::{Bank, Tollgate, eventually};
 
@@ -170,4 +173,54 @@ async fn keys_are_found_by_discovery_or_at_the_url_that_is_named() {
     })
     .await;
     assert_eq!(ready(&gateway).await.0, 503);
+}
+
+#[tokio::test]
+async fn a_provider_with_a_private_certificate_is_believed_where_its_authority_is_named() {
+    let bank = Bank::start().await;
+    let (known, stranger) = (Authority::new("known"), Authority::new("stranger"));
+    let acceptor = known.sign("idp", &["127.0.0.1"]).acceptor().build();
+    let keys = reqwest::get(format!("{}/jwks.json", bank.issuer())).await.unwrap();
+    let keys = keys.text().await.unwrap();
+    let issuer = Arc::new(OnceLock::<String>::new());
+    let known_as = issuer.clone();
+    let port = serve(acceptor, move |_, target| match target {
+        "/.well-known/openid-configuration" => {
+            let issuer = known_as.get().unwrap();
+            json!({ "issuer": issuer, "jwks_uri": format!("{issuer}/jwks.json") }).to_string()
+        }
+        _ => keys.clone(),
+    });
+    let issuer = issuer.get_or_init(|| format!("https://127.0.0.1:{port}"));
+    let mut providers = String::new();
+    let mut routes = "routes:\n".to_owned();
+    for (name, authorities) in [
+        ("trusting", format!(", authorities: {}", known.file().display())),
+        ("plain", String::new()),
+        ("strange", format!(", authorities: {}", stranger.file().display())),
+    ] {
+        providers +=
+            &format!("  {name}: {{ issuer: \"{issuer}\", audience: accounts{authorities} }}\n");
+        routes += &format!(
+            "  - {{ id: {name}, match: {{ path: /{name} }}, authenticate: {name}, answer: {{}} }}\n"
+        );
+    }
+    let base = base_config(&bank).replace("clusters:\n", &format!("{providers}clusters:\n"));
+    let gateway = Tollgate::start_unready(&(base + &routes));
+    let token = bank.mint(json!({ "claims": { "iss": issuer } })).await;
+    eventually("the keys to be fetched", async || {
+        let answer = gateway.client().get(gateway.url("/trusting")).bearer_auth(&token).send();
+        match answer.await {
+            Ok(answer) if answer.status() == 200 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    for name in ["plain", "strange"] {
+        let refused = gateway.get(&format!("/{name}"), &token).await;
+        assert_problem(&refused, 503, "identity-unavailable");
+        let views = gateway.view("/identity").await;
+        let error = view_of(&views, name)["last_error"].as_str().unwrap_or_default();
+        assert!(error.contains("certificate"), "{name}: {views}");
+    }
 }

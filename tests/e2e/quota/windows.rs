@@ -120,3 +120,18 @@ async fn a_rolling_window_never_has_more_uses_than_its_limit_in_any_span_of_its_
     let all = served[8].1 - served[0].0;
     assert!(all < Duration::from_secs(10), "uses come back as they age: {all:?} for nine");
 }
+
+#[tokio::test]
+async fn an_offset_moves_the_start_of_fixed_windows() {
+    let rules = "  plain: { per: [account], limit: 9, window: 1d }\n\
+                 \x20 moved: { per: [account], limit: 9, window: 1d, offset: 6h }\n";
+    let world = World::start(rules, &route("both", "plain, moved")).await;
+    let answer = world.get("/both/4711").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let (plain, moved) = (standing(&answer, "plain").1, standing(&answer, "moved").1);
+    let (day, later) = (86_400, 6 * 3600);
+    assert!((1..=day).contains(&plain) && (1..=day).contains(&moved), "{plain} {moved}");
+    // Six hours later than the other, or eighteen before it if that one has just begun.
+    let apart = (moved + day - plain) % day;
+    assert!(apart.abs_diff(later) <= 1, "{plain} {moved}");
+}

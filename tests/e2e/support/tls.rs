@@ -1,10 +1,10 @@
 //! Certificates, and TLS clients that show what a handshake came to.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use openssl::pkey::PKey;
-use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
+use openssl::ssl::{SslAcceptor, SslConnector, SslMethod, SslRef, SslVerifyMode, SslVersion};
 use openssl::x509::X509;
 
 use super::PATIENCE;
@@ -81,4 +81,33 @@ fn shake_blocking(address: SocketAddr, hello: &Hello) -> Result<Shaken, String> 
         alpn: stream.ssl().selected_alpn_protocol().map(<[u8]>::to_vec),
         answer: String::from_utf8_lossy(&answer).into_owned(),
     })
+}
+
+/// A server that answers one request on each connection with what `answer` makes of the handshake
+/// and the request's target; gives its port. It ends with the test's process.
+pub fn serve(
+    acceptor: SslAcceptor,
+    answer: impl Fn(&SslRef, &str) -> String + Send + 'static,
+) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = acceptor.accept(stream.unwrap()) else { continue };
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8_lossy(&head);
+            let body = answer(stream.ssl(), head.split(' ').nth(1).unwrap_or_default());
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = stream.write_all(answer.as_bytes());
+            let _ = stream.shutdown();
+        }
+    });
+    port
 }

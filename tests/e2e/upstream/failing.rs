@@ -1,12 +1,17 @@
 //! Backends that fail or take too long.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use http::Method;
+use bytes::Bytes;
+use http::{Method, Response};
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::timeout;
 
-use super::{cluster, endpoint, refused, route, start};
-use crate::support::{Bank, Tollgate, eventually};
+use super::{cluster, config, endpoint, refused, route, start};
+use crate::support::{Backend, Bank, Tollgate, eventually};
 
 #[tokio::test]
 async fn every_way_to_fail_has_its_answer_and_spoils_no_other() {
@@ -138,4 +143,112 @@ async fn when_all_endpoints_are_down_the_answer_is_503_at_once_until_one_is_back
 
 async fn cluster_usable(gateway: &Tollgate) -> u64 {
     cluster(gateway).await["usable"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn a_health_check_asks_what_and_expects_what_the_cluster_says() {
+    let bank = Bank::start().await;
+    // Well only for who asks by the right name; every other path works.
+    let backend = Backend::start(|seen| {
+        let well = seen.host == "checks.bank.internal";
+        let status = match &*seen.target {
+            "/healthz" if well => 204,
+            "/healthz" => 500,
+            _ => 200,
+        };
+        Response::builder().status(status).body(Bytes::new()).unwrap()
+    })
+    .await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let at = |port: u16, check: &str| {
+        format!(
+            "endpoints: [\"127.0.0.1:{port}\"], \
+             health: {{ {check}, interval: 1s, timeout: 1s, healthy_after: 1, unhealthy_after: 1 }}"
+        )
+    };
+    let port = backend.port();
+    let clusters = [
+        ("right", at(port, "path: /healthz, host: checks.bank.internal, expect: [204]"), 200),
+        ("nameless", at(port, "path: /healthz, expect: [204]"), 503),
+        ("unexpected", at(port, "path: /healthz, host: checks.bank.internal"), 503),
+        ("open", at(port, "tcp: true"), 200),
+        ("closed", at(closed.port(), "tcp: true"), 503),
+    ];
+    let text: String =
+        clusters.iter().map(|(id, cluster, _)| format!("  {id}: {{ {cluster} }}\n")).collect();
+    let mut text = config(&bank, &format!("endpoints: [127.0.0.1:{port}]"), "")
+        .replace("routes:\n", &format!("{text}routes:\n"));
+    for (id, ..) in &clusters {
+        text += &route(id, "").replace("cluster: own", &format!("cluster: {id}"));
+    }
+    let gateway = Tollgate::start(&text).await;
+    for (id, _, status) in &clusters {
+        eventually(&format!("{id} to be checked"), async || {
+            let answer = gateway.get(&format!("/{id}/4711"), "").await;
+            if answer.status == *status { Ok(()) } else { Err(answer) }
+        })
+        .await;
+    }
+}
+
+/// A port on which nobody answers the handshake: its queue is full.
+async fn deaf() -> (TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let mut waiting = Vec::new();
+    let address = listener.local_addr().unwrap();
+    while let Ok(stream) = timeout(Duration::from_millis(500), TcpStream::connect(address)).await {
+        waiting.push(stream.unwrap());
+        assert!(waiting.len() < 100, "the queue has no end");
+    }
+    (listener, waiting)
+}
+
+/// A backend that begins an answer and never goes on.
+async fn half_an_answer() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{").await.unwrap();
+            open.push(stream);
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn each_deadline_of_a_cluster_ends_a_call_by_itself() {
+    let bank = Bank::start().await;
+    let (listener, _waiting) = deaf().await;
+    let at = |endpoint: &str, short: &str| {
+        let deadlines = ["connect", "first_byte", "idle", "total"]
+            .map(|name| format!("{name}: {}", if name == short { "300ms" } else { "50s" }));
+        format!("{{ endpoints: [\"{endpoint}\"], deadlines: {{ {} }} }}", deadlines.join(", "))
+    };
+    let checking = endpoint(&bank, "checking");
+    let clusters = format!(
+        "  deaf: {}\n  slow: {}\n  half: {}\nroutes:\n",
+        at(&listener.local_addr().unwrap().to_string(), "connect"),
+        at(&checking, "first_byte"),
+        at(&half_an_answer().await.to_string(), "idle"),
+    );
+    let own = format!("endpoints: [\"{checking}\"]");
+    let text = config(&bank, &own, "").replace("routes:\n", &clusters)
+        + &route("deaf", "").replace("cluster: own", "cluster: deaf")
+        + &route("slow", "").replace("cluster: own", "cluster: slow")
+        + &route("half", "").replace("/{account}\"", "/{account}\", methods: [GET]").replace(
+            "cluster: own",
+            "compose: { parts: { half: { cluster: half, path: /half, deadline: 50s } } }",
+        );
+    let gateway = Tollgate::start(&text).await;
+    bank.put("/fault/checking", json!({ "fault": "slow", "ms": 60_000 })).await;
+    for path in ["/deaf/4711", "/slow/4711", "/half/4711"] {
+        let started = Instant::now();
+        refused(&gateway.get(path, "").await, 504, "backend-timeout");
+        let took = started.elapsed();
+        assert!((290..30_000).contains(&took.as_millis()), "{path}: {took:?}");
+    }
 }

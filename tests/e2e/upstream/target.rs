@@ -1,13 +1,13 @@
 //! What a backend is asked for, and who it must be.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
-
-use openssl::ssl::SslAcceptor;
+use bytes::Bytes;
+use http::{Method, Response, Version};
+use openssl::ssl::{NameType, SslRef, SslVerifyMode};
 
 use super::{config, endpoint, field, refused, route, start};
-use crate::support::tls::Authority;
-use crate::support::{Bank, Tollgate};
+use crate::support::backend::Seen;
+use crate::support::tls::{Authority, Signed, serve};
+use crate::support::{Backend, Bank, Tollgate};
 
 #[tokio::test]
 async fn path_query_and_host_are_rewritten_as_configured() {
@@ -41,71 +41,108 @@ async fn path_query_and_host_are_rewritten_as_configured() {
     assert_eq!(field(&told, "host"), [endpoint(&bank, "checking")]);
 }
 
-/// A TLS server whose certificate is for `core.bank.internal`, signed by the authority it knows.
-struct TlsBackend {
-    port: u16,
-    known: Authority,
-    stranger: Authority,
+const SERVER: &str = "core.bank.internal";
+
+/// A cluster of one TLS server.
+fn secured(port: u16, rest: &str) -> String {
+    format!("endpoints: [\"127.0.0.1:{port}\"], tls: {{ {rest} }}")
 }
 
-impl TlsBackend {
-    fn start() -> Self {
-        let (known, stranger) = (Authority::new("known"), Authority::new("stranger"));
-        let acceptor = known.sign("server", &["core.bank.internal"]).acceptor().build();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        std::thread::spawn(move || serve_tls(&listener, &acceptor));
-        Self { port, known, stranger }
+/// A gateway with the cluster `own` and further ones, each with a route under its name.
+async fn with_clusters(bank: &Bank, own: &str, others: &[(&str, String)]) -> Tollgate {
+    let clusters: String =
+        others.iter().map(|(id, cluster)| format!("  {id}: {{ {cluster} }}\n")).collect();
+    let mut text = config(bank, own, "").replace("routes:\n", &format!("{clusters}routes:\n"));
+    for (id, _) in others {
+        text += &route(id, "").replace("cluster: own", &format!("cluster: {id}"));
     }
-}
-
-/// One request for each connection; the answer names the server that was asked for (SNI).
-fn serve_tls(listener: &TcpListener, acceptor: &SslAcceptor) {
-    for stream in listener.incoming() {
-        let Ok(mut stream) = acceptor.accept(stream.unwrap()) else { continue };
-        let mut head = Vec::new();
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
-            head.push(byte[0]);
-        }
-        let asked = stream.ssl().servername(openssl::ssl::NameType::HOST_NAME).unwrap_or("none");
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{asked}",
-            asked.len()
-        );
-        let _ = stream.write_all(answer.as_bytes());
-        let _ = stream.shutdown();
-    }
+    Tollgate::start(&text).await
 }
 
 #[tokio::test]
 async fn a_backends_certificate_must_have_the_right_name_and_authority() {
     let bank = Bank::start().await;
-    let server = TlsBackend::start();
-    let tls = |name: &str, authority: &Authority| {
-        format!(
-            "endpoints: [\"127.0.0.1:{}\"], tls: {{ server_name: {name}, authorities: {} }}",
-            server.port,
-            authority.file().display()
-        )
+    let (known, stranger) = (Authority::new("known"), Authority::new("stranger"));
+    let acceptor = known.sign("server", &[SERVER]).acceptor().build();
+    // The answer names the server that was asked for (SNI).
+    let port = serve(acceptor, |ssl, _| ssl.servername(NameType::HOST_NAME).unwrap().to_owned());
+    let trusting = |name: &str, authority: &Authority| {
+        let file = authority.file();
+        secured(port, &format!("server_name: {name}, authorities: {}", file.display()))
     };
-    let other = |id: &str, cluster: &str| format!("  {id}: {{ {cluster} }}\n");
-    let clusters = other("misnamed", &tls("other.bank.internal", &server.known))
-        + &other("strange", &tls("core.bank.internal", &server.stranger))
-        + &other("plain", &format!("endpoints: [\"127.0.0.1:{}\"]", server.port));
-    let right = tls("core.bank.internal", &server.known);
-    let mut text = config(&bank, &right, "").replace("routes:\n", &format!("{clusters}routes:\n"));
-    for id in ["misnamed", "strange", "plain"] {
-        text += &route(id, "").replace("cluster: own", &format!("cluster: {id}"));
-    }
-    let gateway = Tollgate::start(&text).await;
+    let others = [
+        ("misnamed", trusting("other.bank.internal", &known)),
+        ("strange", trusting(SERVER, &stranger)),
+        ("plain", format!("endpoints: [\"127.0.0.1:{port}\"]")),
+    ];
+    let gateway = with_clusters(&bank, &trusting(SERVER, &known), &others).await;
     // Twice, and the right one in between: a pooled connection must not stand in for a check.
     for _ in 0..2 {
         let answer = gateway.get("/own/4711", "").await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        assert_eq!(answer.body, b"core.bank.internal");
-        for id in ["misnamed", "strange", "plain"] {
+        assert_eq!(answer.body, SERVER.as_bytes());
+        for (id, _) in &others {
             refused(&gateway.get(&format!("/{id}/4711"), "").await, 502, "backend-failed");
         }
     }
+}
+
+#[tokio::test]
+async fn the_gateway_shows_its_certificate_where_the_cluster_has_one() {
+    let bank = Bank::start().await;
+    let (servers, clients) = (Authority::new("servers"), Authority::new("clients"));
+    let mut acceptor = servers.sign("server", &[SERVER]).acceptor();
+    acceptor.set_ca_file(clients.file()).unwrap();
+    acceptor.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+    let shown = |ssl: &SslRef, _: &str| {
+        let certificate = ssl.peer_certificate().unwrap();
+        certificate.subject_alt_names().unwrap()[0].dnsname().unwrap().to_owned()
+    };
+    let port = serve(acceptor.build(), shown);
+    let own = clients.sign("own", &["gateway.bank.internal"]);
+    let other = servers.sign("other", &["other.bank.internal"]);
+    let base = format!("server_name: {SERVER}, authorities: {}", servers.file().display());
+    let with = |signed: &Signed| {
+        let (certificate, key) = (signed.certificate_file.display(), signed.key_file.display());
+        secured(port, &format!("{base}, certificate: {certificate}, key: {key}"))
+    };
+    let others = [("bare", secured(port, &base)), ("strange", with(&other))];
+    let gateway = with_clusters(&bank, &with(&own), &others).await;
+    for _ in 0..2 {
+        let answer = gateway.get("/own/4711", "").await;
+        assert_eq!((answer.status.as_u16(), &*answer.body), (200, &b"gateway.bank.internal"[..]));
+        for (id, _) in &others {
+            refused(&gateway.get(&format!("/{id}/4711"), "").await, 502, "backend-failed");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_is_spoken_to_in_the_version_that_it_names() {
+    let bank = Bank::start().await;
+    let answer = |seen: &Seen| Response::new(Bytes::from(format!("{} {}", seen.host, seen.target)));
+    let (old, new) = (Backend::start(answer).await, Backend::start_http2(answer).await);
+    let at = |backend: &Backend, protocol: &str| {
+        format!("endpoints: [\"127.0.0.1:{}\"]{protocol}", backend.port())
+    };
+    let others = [
+        ("new", at(&new, ", protocol: http2")),
+        ("said", at(&old, ", protocol: http1")),
+        ("wrong", at(&new, "")),
+    ];
+    let gateway = with_clusters(&bank, &at(&old, ""), &others).await;
+    for (path, backend, version) in [
+        ("/own/4711", &old, Version::HTTP_11),
+        ("/said/4711", &old, Version::HTTP_11),
+        ("/new/4711", &new, Version::HTTP_2),
+    ] {
+        let answer = gateway.get(path, "").await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        assert!(answer.body.ends_with(b"4711"), "{path}: {answer:?}");
+        assert_eq!(backend.seen().last().unwrap().version, version, "{path}");
+    }
+    let sent = gateway.send(Method::POST, "/new/4711", "", &[], b"whole".to_vec()).await;
+    assert_eq!(sent.status, 200, "{sent:?}");
+    assert_eq!(new.seen().last().unwrap().body, "whole");
+    refused(&gateway.get("/wrong/4711", "").await, 502, "backend-failed");
 }
