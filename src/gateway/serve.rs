@@ -24,7 +24,7 @@ use super::{early, keys};
 use crate::account::{CredentialsError, Fleet};
 use crate::auth::Keyrings;
 use crate::config::model::{Config, Listener};
-use crate::journal::{Embedded, Journal, JournalError, Kafka};
+use crate::journal::{Embedded, Journal, JournalError, Kafka, topics};
 use crate::listener::{EarlyAnswer, ListenerError, Ports, PortsHandle, Sockets};
 use crate::net::{NetError, Resolver};
 use crate::observe::{AccessLog, Metrics};
@@ -34,6 +34,9 @@ use crate::vault::{Vault, VaultError};
 
 /// How long a start waits for names and health checks before it serves without them.
 const FIRST_ROUND: Duration = Duration::from_secs(2);
+
+/// How long a start waits for Kafka: the two are often started together.
+const KAFKA_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why a gateway can't start.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +58,9 @@ pub enum ServeError {
     /// The journal can't be opened.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// Kafka's topics can't be looked at, or counts would not be exact on them.
+    #[error(transparent)]
+    Topics(#[from] topics::TopicsError),
     /// The ledger can't be read.
     #[error(transparent)]
     Quota(#[from] QuotaError),
@@ -146,6 +152,16 @@ fn open_fleet(config: &Config, runtime: &Runtime) -> Result<Option<Arc<Fleet>>, 
     Ok(Some(fleet))
 }
 
+/// Counts are exact only on topics that are set up for it.
+async fn refuse_unsafe_topics(config: &Config) -> Result<(), ServeError> {
+    let config = config.clone();
+    let asked = tokio::task::spawn_blocking(move || topics::refuse_unsafe(&config, KAFKA_PATIENCE));
+    for finding in asked.await.map_err(|_| JournalError::Closed)?? {
+        tracing::warn!(%finding, "`tollgate kafka check` says more");
+    }
+    Ok(())
+}
+
 async fn open_quotas(
     config: &Config,
     fleet: Option<Arc<Fleet>>,
@@ -156,6 +172,7 @@ async fn open_quotas(
     let mut patience = Patience::default();
     let journal: Arc<dyn Journal> = match &config.kafka {
         Some(kafka) => {
+            refuse_unsafe_topics(config).await?;
             // Others may have been given its partitions after a whole session.
             patience.silence = kafka.session_timeout / 2;
             Arc::new(Kafka::open(kafka, &directory, metrics.clone()).await?)

@@ -1,10 +1,8 @@
 //! Several gateways on one real Kafka.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use serde_json::Value;
 
 use super::gateway::base_config;
@@ -36,7 +34,6 @@ impl Fleet {
     /// Topics and certificates for a fleet, and no gateway yet.
     pub async fn empty(broker: &Broker, bank: &Bank, routes: &str) -> Self {
         let prefix = broker.topic_prefix();
-        create_topics(broker, &prefix).await;
         let authority = Authority::new("fleet");
         let bootstrap: Vec<&str> = broker.bootstrap().split(',').collect();
         let base = base_config(bank).replace(
@@ -50,19 +47,30 @@ impl Fleet {
             authority.file().display()
         );
         let config = base.replace("clusters:\n", &format!("{shared}clusters:\n")) + routes;
-        Self { gateways: Vec::new(), authority, config }
+        let fleet = Self { gateways: Vec::new(), authority, config };
+        fleet.make_topics();
+        fleet
     }
 
     /// Starts one more gateway.
     pub fn join(&mut self) {
         let address = own_address();
         let file = format!("gateway-{}", self.gateways.len());
-        let signed = self.authority.sign(&file, &[&address.to_string()]);
-        let config = self
-            .config
-            .replace("CERTIFICATE", &signed.certificate_file.display().to_string())
-            .replace("KEY", &signed.key_file.display().to_string());
+        let config = self.config_of(&file, address);
         self.gateways.push(Tollgate::start_at(address, &config));
+    }
+
+    fn config_of(&self, file: &str, address: Ipv4Addr) -> String {
+        let signed = self.authority.sign(file, &[&address.to_string()]);
+        self.config
+            .replace("CERTIFICATE", &signed.certificate_file.display().to_string())
+            .replace("KEY", &signed.key_file.display().to_string())
+    }
+
+    fn make_topics(&self) {
+        let address = own_address();
+        let made = Tollgate::run(address, &self.config_of("init", address), &["kafka", "init"]);
+        assert!(made.status.success(), "{made:?}");
     }
 
     /// Waits until all gateways are ready, each owns something, and all agree on who owns what.
@@ -132,25 +140,5 @@ impl Fleet {
             }
         }
         panic!("gateway {gateway} owns nothing");
-    }
-}
-
-async fn create_topics(broker: &Broker, prefix: &str) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", broker.admin()).create().unwrap();
-    let names: Vec<String> = ["quotas", "account-cache", "account-changes"]
-        .map(|name| format!("{prefix}.{name}"))
-        .into();
-    let topics: Vec<NewTopic<'_>> = names
-        .iter()
-        .map(|name| {
-            NewTopic::new(name, PARTITIONS as i32, TopicReplication::Fixed(1))
-                .set("cleanup.policy", "compact,delete")
-                .set("message.timestamp.type", "LogAppendTime")
-        })
-        .collect();
-    let made = admin.create_topics(&topics, &AdminOptions::new()).await.unwrap();
-    for topic in made {
-        topic.unwrap();
     }
 }

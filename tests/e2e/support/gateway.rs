@@ -94,6 +94,18 @@ impl Tollgate {
         Self { process, folder, address, client }
     }
 
+    /// Runs a command on a configuration, to its end.
+    pub fn run(address: Ipv4Addr, config: &str, command: &[&str]) -> std::process::Output {
+        let folder = tempfile::tempdir().unwrap();
+        write_config(folder.path(), address, config);
+        Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .args(command)
+            .arg("--config")
+            .arg(folder.path().join("tollgate.yaml"))
+            .output()
+            .unwrap()
+    }
+
     pub async fn until_ready(&self) {
         eventually("the gateway to be ready", async || {
             assert!(self.process.is_running(), "it ended: {}", self.log());

@@ -36,9 +36,10 @@ fn site(broker: &Broker) -> Site {
 
 fn create(broker: &Broker, site: &Site) {
     let (admin, topic) = (broker.admin(), site.topic());
-    broker.tool_works(&format!(
+    let command = format!(
         "kafka-topics.sh --bootstrap-server {admin} --create --topic {topic} --partitions 1"
-    ));
+    );
+    Broker::tool_works(&command, broker.folder());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
