@@ -2,10 +2,10 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
-.PHONY: help setup kafka demo test lint docs bench load fuzz
+.PHONY: help setup kafka demo demo-fleet test lint docs bench load fuzz
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 setup: ## Compilers and libraries that the build needs
 	@scripts/setup.sh
@@ -16,6 +16,11 @@ kafka: ## A real Kafka on port 9092, to try a fleet with; Ctrl-D ends it
 demo: setup ## The story, played with real requests (ONCE=1: play it and exit)
 	@cargo build --profile demo --bins
 	@ONCE=$(ONCE) scripts/demo.sh target/demo
+
+demo-fleet: setup ## The same through three gateways on a real Kafka, one of them killed (ONCE=1 too)
+	@scripts/kafka.sh fetch >/dev/null
+	@cargo build --profile demo --bins
+	@ONCE=$(ONCE) scripts/demo-fleet.sh target/demo
 
 test: setup ## All tests
 	@scripts/kafka.sh fetch >/dev/null

@@ -10,8 +10,8 @@ gateway=http://127.0.0.1:8080
 identity=http://127.0.0.1:7106
 bank_control=http://127.0.0.1:7107
 export TOLLGATE_STATE="$work/state" TOLLGATE_ADMIN_TOKEN="demo-admin-token"
-failed=0
 bank_pid= tollgate_pid=
+source "$root/scripts/demo-lib.sh"
 
 stop() {
   [[ -n "$tollgate_pid" ]] && kill "$tollgate_pid" 2>/dev/null
@@ -21,58 +21,12 @@ stop() {
 }
 trap stop EXIT
 
-await() { # what, url, log
-  for _ in $(seq 200); do
-    curl -sf -o /dev/null "$2" && return 0
-    sleep 0.1
-  done
-  echo "$1 did not come up; its log ends with:" >&2
-  tail -n 20 "$3" >&2
-  exit 1
-}
-
-for port in 8080 9901 7101 7102 7103 7104 7105 7106 7107; do
-  if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-    echo "Port $port is in use; the demo needs 8080, 9901 and 7101 to 7107." >&2
-    exit 1
-  fi
-done
+free 8080 9901 7101 7102 7103 7104 7105 7106 7107
 
 start_tollgate() {
   "$bin/tollgate" run --config "$root/conf/demo.yaml" >>"$work/tollgate.log" 2>&1 &
   tollgate_pid=$!
   await "Tollgate" http://127.0.0.1:9901/ready "$work/tollgate.log"
-}
-
-token() { # client
-  curl -sf -u "$1-app:$1-secret" -d 'grant_type=client_credentials&scope=accounts:read' "$identity/token" |
-    sed 's/.*"access_token":"\([^"]*\)".*/\1/'
-}
-
-backend_calls() { curl -sf "$bank_control/counts" | sed 's/.*"total":\([0-9]*\).*/\1/'; }
-
-header() { sed -n "s/^$1: //Ip" "$work/head" | tr -d '\r' | head -n 1; }
-
-row() { printf '  %-52s %-7s %9s  %-9s %-6s %s\n' "$@"; }
-
-# Asks for a summary and compares: what, account, status, source, left; further curl arguments.
-ask() {
-  local what=$1 account=$2 want_status=$3 want_source=$4 want_left=$5
-  shift 5
-  local calls status time source left verdict=ok
-  calls=$(backend_calls)
-  read -r status time < <(curl -s -o "$work/body" -D "$work/head" -w '%{http_code} %{time_total}\n' \
-    -H "Authorization: Bearer $bearer" "$@" "$gateway/accounts/$account/summary")
-  calls=$(($(backend_calls) - calls))
-  case "$(header cache-status)" in
-    *hit*) source=cache ;;
-    *) source=$([[ $calls -gt 0 ]] && echo backends || echo gateway) ;;
-  esac
-  left=$(header ratelimit | grep -o '"unattended";r=[0-9]*' | sed 's/.*=//' || true)
-  [[ $status == "$want_status" && $source == "$want_source" && ${left:--} == "$want_left" ]] || verdict="WRONG"
-  [[ $source == backends || $calls == 0 ]] || verdict="WRONG: $calls backend calls"
-  [[ $verdict == ok ]] || failed=1
-  row "$what" "$status" "$(awk -v t="$time" 'BEGIN{printf "%.1f ms", t*1000}')" "$source" "${left:--}" "$verdict"
 }
 
 echo "Starting a bank in a box (five account services, an identity provider) and Tollgate ..."
@@ -83,8 +37,7 @@ start_tollgate
 
 bearer=$(token budget)
 echo
-row "request" "status" "time" "source" "left" ""
-row "-------" "------" "----" "------" "----" ""
+table
 ask "1  account 4711, first read: five services asked" 4711 200 backends 3
 ask "2  the same again: no service asked" 4711 200 cache 2
 ask "3  and again" 4711 200 cache 1

@@ -3,7 +3,7 @@
 # pkg-config (OpenSSL and the crypto library are built from source). Does nothing where all is there.
 set -euo pipefail
 
-declare -A package=([gcc]=gcc [g++]=g++ [make]=make [cmake]=cmake [perl]=perl [pkg-config]=pkg-config [curl]=curl)
+declare -A package=([gcc]=gcc [g++]=g++ [make]=make [cmake]=cmake [perl]=perl [pkg-config]=pkg-config [curl]=curl [openssl]=openssl)
 missing=()
 for tool in "${!package[@]}"; do
   command -v "$tool" >/dev/null || missing+=("${package[$tool]}")

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -17,7 +17,7 @@ use super::window::Terms;
 use crate::account::Fleet;
 use crate::journal::{Bucket, Journal, JournalError, Offset, Record, Share, Tail};
 use crate::observe::{ClaimReason, Event as Happening, Metrics};
-use crate::request::{Clock, UnixMillis};
+use crate::request::{Clock, UnixMillis, since_boot};
 
 /// Time between looks at silence, at what waits to be sent and at a claim that failed.
 pub(super) const TICK: Duration = Duration::from_millis(250);
@@ -35,7 +35,6 @@ pub(super) struct Partition {
     pub local: Mutex<Local>,
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
-    started: Instant,
     /// Requests come on other runtimes, which may end first.
     runtime: Handle,
     role: watch::Sender<Role>,
@@ -69,7 +68,6 @@ impl Partition {
             local: Mutex::default(),
             journal: Arc::clone(journal),
             clock: Arc::clone(clock),
-            started: Instant::now(),
             runtime: Handle::current(),
             role: watch::Sender::new(Role::Out(Out::Idle)),
             place: watch::Sender::new(Place::Nowhere),
@@ -139,7 +137,7 @@ impl Partition {
     }
 
     fn now(&self) -> Now {
-        Now { wall: self.clock.now(), steady: self.started.elapsed() }
+        Now { wall: self.clock.now(), steady: since_boot() }
     }
 
     /// Asks for one use each. All enter under one lock, so that requests that need the same
@@ -257,7 +255,7 @@ impl Partition {
     /// write.
     fn flush_soon(self: &Arc<Self>) {
         let this = Arc::clone(self);
-        let passed = self.started.elapsed().subsec_nanos() % GATHER.subsec_nanos();
+        let passed = since_boot().subsec_nanos() % GATHER.subsec_nanos();
         self.runtime.spawn(async move {
             tokio::time::sleep(GATHER.saturating_sub(Duration::from_nanos(passed.into()))).await;
             this.step([Event::Flush]);

@@ -15,7 +15,7 @@ mod value;
 
 pub use account::{AccountError, AccountId, MAX_ACCOUNT_BYTES};
 pub use caller::Caller;
-pub use clock::{Clock, ManualClock, SystemClock, UnixMillis};
+pub use clock::{Clock, ManualClock, SystemClock, UnixMillis, since_boot};
 pub use condition::{Condition, ConditionError};
 pub use facts::{Captures, Facts};
 pub use head::{NormalPath, PathError, RequestHead};

@@ -72,6 +72,8 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::AccountMismatch,
         quota(),
         Refusal::QuotaUnavailable { rule: "unattended".into() },
+        Refusal::OwnerUnreachable,
+        Refusal::NotOwner { partition: 3 },
         Refusal::NoEndpoint { cluster: cluster.clone() },
         Refusal::UpstreamFailed { cluster: cluster.clone() },
         Refusal::UpstreamTimeout { cluster },
