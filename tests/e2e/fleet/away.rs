@@ -64,9 +64,10 @@ async fn without_kafka_each_rule_decides_and_counting_goes_on_when_it_is_back() 
         if answer.status == 200 { Ok(()) } else { Err(answer) }
     })
     .await;
+    // One before, one while its record was on its way (nobody knows what became of it), one after.
     eventually("what was allowed meanwhile to be counted", async || {
         match used(&fleet.gateways[0], &account, "allow").await {
-            3 => Ok(()),
+            2 | 3 => Ok(()),
             other => Err(other),
         }
     })
