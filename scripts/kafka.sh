@@ -369,7 +369,9 @@ run() {
   java=$(java_command)
   memory=$([[ $brokers == 1 ]] && echo 512m || echo 384m)
   declare -gA pids=() log_from=()
-  [[ -f $directory/cluster-id ]] || head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 1-22 >"$directory/cluster-id"
+  # Begins with a letter: Kafka's tool takes an id that begins with "-" for an option.
+  [[ -f $directory/cluster-id ]] ||
+    echo "T$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 2-22)" >"$directory/cluster-id"
   [[ -z $tls ]] || certificates
   trap 'end_all $?' EXIT
   trap 'end_all 0' TERM INT HUP

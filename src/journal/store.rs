@@ -46,14 +46,19 @@ impl Store {
     /// Opens or makes the database. fjall panics on some kinds of damage; that is an error like any
     /// other.
     pub fn open(path: &Path) -> Result<Self, fjall::Error> {
-        catch_unwind(AssertUnwindSafe(|| Self::open_or_panic(path)))
+        Self::open_with(path, WRITE_AHEAD)
+    }
+
+    /// [`Store::open`] with another bound of fjall's write-ahead log, in bytes.
+    pub fn open_with(path: &Path, write_ahead: u64) -> Result<Self, fjall::Error> {
+        catch_unwind(AssertUnwindSafe(|| Self::open_or_panic(path, write_ahead)))
             .unwrap_or(Err(fjall::Error::Unrecoverable))
     }
 
-    fn open_or_panic(path: &Path) -> Result<Self, fjall::Error> {
+    fn open_or_panic(path: &Path, write_ahead: u64) -> Result<Self, fjall::Error> {
         let database = Database::builder(path)
             .cache_size(BLOCK_CACHE)
-            .max_journaling_size(WRITE_AHEAD)
+            .max_journaling_size(write_ahead)
             .worker_threads(2)
             .open()?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);

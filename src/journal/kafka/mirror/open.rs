@@ -26,6 +26,8 @@ use crate::observe::{Event, Metrics};
 
 /// The note that says whose copy this is.
 const SOURCE: &str = "source";
+/// fjall's own log at most, as little as fjall allows: the mirror is there for a quick start.
+const WRITE_AHEAD: u64 = 64 << 20;
 /// Time for one question to Kafka.
 const ASK: Duration = Duration::from_secs(5);
 /// Time for Kafka to show all claims that were asked for.
@@ -113,7 +115,7 @@ fn try_open(
 fn open_store(directory: &Path, source: &str) -> Result<Store, fjall::Error> {
     fs::create_dir_all(directory)?;
     let path = directory.join("store");
-    let found = Store::open(&path).and_then(|store| Ok((store.note(SOURCE)?, store)));
+    let found = Store::open_with(&path, WRITE_AHEAD).and_then(|store| Ok((store.note(SOURCE)?, store)));
     let reason = match found {
         Ok((Some(note), store)) if note == source => return Ok(store),
         Err(fjall::Error::Locked) => return Err(fjall::Error::Locked),
@@ -126,7 +128,7 @@ fn open_store(directory: &Path, source: &str) -> Result<Store, fjall::Error> {
         tracing::warn!(%directory, reason, "the local copy of the journal is thrown away");
     }
     fs::remove_dir_all(&path)?;
-    let store = Store::open(&path)?;
+    let store = Store::open_with(&path, WRITE_AHEAD)?;
     let mut group = store.group();
     group.set_note(SOURCE, source);
     group.write()?;
