@@ -109,7 +109,7 @@ tools() { # Kafka's command-line tools under the names that its distribution giv
     [[ ! -e $1/$name ]] || continue
     cat >"$1/$name.$$" <<TOOL
 #!/usr/bin/env bash
-exec "\${KAFKA_JAVA:-java}" -Xmx256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC \\
+exec "\${JAVA_HOME:+\$JAVA_HOME/bin/}java" -Xmx256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC \\
   -Dorg.slf4j.simpleLogger.defaultLogLevel=error \\
   -cp "\$(dirname "\${BASH_SOURCE[0]}")/../libs/*" $class "\$@"
 TOOL
