@@ -1,15 +1,13 @@
 //! What goes to the backend and what comes back: the transforms of a route, applied.
 
-use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::{Error, ErrorType, ImmutStr};
+use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 
 use super::context::Context;
-use super::head;
+use super::{edited, head};
 use crate::config::model::Action;
-use crate::guard;
 use crate::request::Encoding;
 use crate::transform::{self, Hop};
 use crate::upstream::Outcome;
@@ -25,7 +23,9 @@ pub(super) fn prepare_request(
 ) -> pingora::Result<()> {
     let Some(plan) = &context.plan else { return Ok(()) };
     let facts = context.facts(&session.req_header().headers);
-    let websocket = session.is_upgrade_req();
+    let edits_body = !plan.route.response.body.is_empty();
+    // Nothing can be edited in a conversation of another protocol.
+    let websocket = session.is_upgrade_req() && !edits_body;
     transform::strip_request(request, websocket);
     transform::forward(request, &hop(context));
     if let Some(trace) = &context.trace {
@@ -58,9 +58,12 @@ pub(super) fn prepare_request(
         request.remove_header(&header::TRANSFER_ENCODING);
         request.insert_header(header::CONTENT_LENGTH, replacement.len())?;
     }
-    if !plan.route.response.body.is_empty() {
-        // Only a plain body can be edited.
+    if edits_body {
+        // Only a plain body can be edited, and only a whole one: a range could be cut so that no
+        // edit finds its place.
         request.insert_header(header::ACCEPT_ENCODING, "identity")?;
+        request.remove_header(&header::RANGE);
+        request.remove_header(&header::IF_RANGE);
     }
     transform::apply_headers(&plan.route.request.headers, request, &facts);
     Ok(())
@@ -85,63 +88,7 @@ pub(super) fn edit_upstream_head(
     context: &mut Context,
 ) -> pingora::Result<()> {
     transform::strip_response(response, response.status == StatusCode::SWITCHING_PROTOCOLS);
-    let Some(plan) = &context.plan else { return Ok(()) };
-    if plan.route.response.body.is_empty() || !is_json(response) {
-        return Ok(());
-    }
-    // Better refused now than when the head may have gone out.
-    let announced = response.headers.get(header::CONTENT_LENGTH);
-    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > plan.route.response.max_body) {
-        return unusable(TOO_LARGE);
-    }
-    // The edited body has another length and is another representation.
-    response.remove_header(&header::CONTENT_LENGTH);
-    response.remove_header(&header::ETAG);
-    response.remove_header(&header::ACCEPT_RANGES);
-    response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
-    context.response_body = Some(BytesMut::new());
-    Ok(())
-}
-
-fn is_json(response: &ResponseHeader) -> bool {
-    response
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(guard::is_json_media_type)
-}
-
-/// Gathers the body and puts the edited one out at its end.
-pub(super) fn edit_upstream_body(
-    body: &mut Option<Bytes>,
-    end_of_stream: bool,
-    context: &mut Context,
-) -> pingora::Result<()> {
-    let (Some(plan), Some(gathered)) = (&context.plan, &mut context.response_body) else {
-        return Ok(());
-    };
-    let edits = &plan.route.response;
-    if let Some(chunk) = body.take() {
-        gathered.extend_from_slice(&chunk);
-    }
-    if gathered.len() as u64 > edits.max_body {
-        return unusable(TOO_LARGE);
-    }
-    if !end_of_stream {
-        return Ok(());
-    }
-    match transform::edit_body(&edits.body, gathered) {
-        Ok(edited) => *body = Some(Bytes::from(edited)),
-        Err(error) => return unusable(format!("in the backend's answer, {error}")),
-    }
-    Ok(())
-}
-
-const TOO_LARGE: &str = "the backend's body is larger than may be edited";
-
-fn unusable(why: impl Into<ImmutStr>) -> pingora::Result<()> {
-    Error::e_explain(ErrorType::InvalidHTTPHeader, why).map_err(Error::into_up)
+    edited::begin(response, context)
 }
 
 /// Edits that may depend on the caller; for answers from the vault too.

@@ -8,10 +8,10 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 
-use super::answer;
 use super::context::Context;
 use super::shared::Shared;
 use super::snapshot::{RoutePlan, Target};
+use super::{answer, edited};
 use crate::compose::{ComposeInputs, Composer};
 use crate::listener;
 use crate::observe::Event;
@@ -126,7 +126,9 @@ fn waited_for_client(error: &Error, context: &Context) -> bool {
 
 /// What went wrong with the backend; `None` is nothing of its making.
 fn outcome_of(error: &Error) -> Option<Outcome> {
-    if error.esource() != &pingora::ErrorSource::Upstream {
+    if error.esource() != &pingora::ErrorSource::Upstream
+        || *error.etype() == edited::UNUSABLE_ANSWER
+    {
         return None;
     }
     match error.etype() {

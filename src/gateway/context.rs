@@ -2,10 +2,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
 
+use super::edited::EditedBody;
 use super::forward::Forward;
 use super::snapshot::{RoutePlan, Snapshot, Target};
 use crate::account::{AccountKey, Passport};
@@ -69,8 +70,8 @@ pub struct Context {
     pub(super) source: Source,
     pub(super) upstream: UpstreamCall,
     pub(super) composed: ComposeOutcome,
-    /// The backend's JSON body while it is gathered for edits.
-    pub(super) response_body: Option<BytesMut>,
+    /// What becomes of the backend's body; `None`: it passes.
+    pub(super) response_body: Option<EditedBody>,
     pub(super) stages: Stages,
 }
 

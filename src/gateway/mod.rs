@@ -9,6 +9,7 @@ mod context;
 mod control;
 mod dialect;
 mod early;
+mod edited;
 mod errands;
 mod explain;
 mod finish;

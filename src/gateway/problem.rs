@@ -196,6 +196,12 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
             "The service behind this API failed",
             "The service gave no usable answer.",
         ),
+        Refusal::BackendError { status } => problem(
+            *status,
+            "backend-error",
+            "The service behind this API answered with an error",
+            &format!("The service answered {}. Its own words are not shown here.", status.as_u16()),
+        ),
         Refusal::UpstreamTimeout { .. } | Refusal::PartFailed { timed_out: true, .. } => problem(
             StatusCode::GATEWAY_TIMEOUT,
             "backend-timeout",

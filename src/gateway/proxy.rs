@@ -21,7 +21,7 @@ use pingora_proxy::Session;
 use super::context::{Arrival, Context};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
-use super::{admit, answer, caching, call, errands, finish, forward, respond};
+use super::{admit, answer, caching, call, edited, errands, finish, forward, respond};
 use crate::observe::Event;
 use crate::request::Refusal;
 use crate::vault;
@@ -269,7 +269,7 @@ impl ProxyHttp for Gateway {
         if let Some(refusal) = context.lateness() {
             return Err(refused(context, refusal));
         }
-        answer::edit_upstream_body(body, end_of_stream, context)?;
+        edited::take(body, end_of_stream, context)?;
         Ok(None)
     }
 

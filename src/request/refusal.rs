@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, StatusCode};
 
 use super::{LimitState, PathError};
 
@@ -93,6 +93,11 @@ pub enum Refusal {
     UpstreamFailed {
         /// Name of the cluster.
         cluster: Arc<str>,
+    },
+    /// The backend's own error, whose body can't be shown: it is told with the same status.
+    BackendError {
+        /// What the backend answered, from 400.
+        status: StatusCode,
     },
     /// 504: the backend did not answer in time.
     UpstreamTimeout {

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod fields;
+mod hiding;
 
 use std::net::SocketAddr;
 

@@ -20,7 +20,9 @@ pub struct RequestEdits {
 pub struct ResponseEdits {
     /// Edits of header fields.
     pub headers: HeaderEdits,
-    /// Edits of the JSON body, in order. Without any the body is passed on as it comes.
+    /// Edits of the JSON body, in order. Without any the body is passed on as it comes. With some
+    /// nothing else is: a success that is not JSON by its Content-Type is a failure of the backend,
+    /// an error (400 and above) keeps its status and gets a body of the gateway's own.
     pub body: Vec<JsonEdit>,
     /// Largest JSON body that is edited; a larger one is a failure of the backend.
     pub max_body: Bytes,

@@ -76,6 +76,8 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::NotOwner { partition: 3 },
         Refusal::NoEndpoint { cluster: cluster.clone() },
         Refusal::UpstreamFailed { cluster: cluster.clone() },
+        Refusal::BackendError { status: StatusCode::NOT_FOUND },
+        Refusal::BackendError { status: StatusCode::INTERNAL_SERVER_ERROR },
         Refusal::UpstreamTimeout { cluster },
         Refusal::PartFailed { part: "cards".into(), timed_out: false },
         Refusal::PartFailed { part: "cards".into(), timed_out: true },

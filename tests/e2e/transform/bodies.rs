@@ -260,7 +260,7 @@ async fn large_and_chunked_bodies_pass_byte_for_byte_both_ways() {
 }
 
 #[tokio::test]
-async fn an_answer_too_large_to_edit_is_the_backends_failure_and_other_types_pass_unread() {
+async fn an_answer_too_large_to_edit_is_the_backends_failure() {
     let (bank, backend) = (Bank::start().await, mirror().await);
     let gateway = mirrored(&bank, &backend).await;
     for kind in ["json", "json-chunked"] {
@@ -277,10 +277,6 @@ async fn an_answer_too_large_to_edit_is_the_backends_failure_and_other_types_pas
                 fails(&gateway, &path).await;
             }
         }
-    }
-    for kind in ["picture", "chunked"] {
-        let picture = gateway.get(&format!("/edited/{kind}"), "").await;
-        assert!(picture.status == 200 && picture.body == noise(1 << 20), "{kind}");
     }
     let head = gateway.send(Method::HEAD, "/edited/json?size=1000", "", &[], Vec::new()).await;
     assert_eq!((head.status.as_u16(), head.body.len()), (200, 0), "{head:?}");
