@@ -115,7 +115,8 @@ fn try_open(
 fn open_store(directory: &Path, source: &str) -> Result<Store, fjall::Error> {
     fs::create_dir_all(directory)?;
     let path = directory.join("store");
-    let found = Store::open_with(&path, WRITE_AHEAD).and_then(|store| Ok((store.note(SOURCE)?, store)));
+    let found =
+        Store::open_with(&path, WRITE_AHEAD).and_then(|store| Ok((store.note(SOURCE)?, store)));
     let reason = match found {
         Ok((Some(note), store)) if note == source => return Ok(store),
         Err(fjall::Error::Locked) => return Err(fjall::Error::Locked),
