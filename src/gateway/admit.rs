@@ -37,8 +37,10 @@ pub(super) async fn admit(
     guard_body(session, context).await?;
     context.stages.begin("account");
     find_accounts(shared, session, context)?;
-    context.stages.begin("fleet");
-    context.forward = forward::find_owner(shared, context).await?;
+    if shared.fleet.is_some() {
+        context.stages.begin("fleet");
+        context.forward = forward::find_owner(shared, context).await?;
+    }
     context.stages.begin("quota");
     charge_accounts(shared, session, context).await
 }

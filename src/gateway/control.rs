@@ -142,7 +142,7 @@ impl Control {
         Ok(json!({
             "account": key.to_string(),
             "partition": self.shared.quotas.partition_number(&key),
-            "owner": self.shared.quotas.owner_of(&key),
+            "owner": self.shared.fleet.as_ref().and_then(|_| self.shared.quotas.owner_of(&key)),
             "quotas": quotas,
         }))
     }

@@ -41,14 +41,12 @@ pub(super) struct Forward {
     without_owner: bool,
 }
 
-/// Where the request's account is counted: `None` here, else where it is passed to.
+/// Where the request's account is counted, in a fleet: `None` here, else where it is passed to.
 pub(super) async fn find_owner(
     shared: &Shared,
     context: &Context,
 ) -> Result<Option<Forward>, Refusal> {
-    let (Some(_), Some(account)) = (&shared.fleet, context.account_keys.first()) else {
-        return Ok(None);
-    };
+    let Some(account) = context.account_keys.first() else { return Ok(None) };
     if context.passport.as_ref().is_some_and(|passport| passport.without_owner) {
         return Ok(None);
     }
