@@ -193,7 +193,7 @@ impl Shared {
             DiskFault
         })?;
         let Some(record) = record else { return Ok(None) };
-        if record::expires(&record).is_some_and(|expires| expires <= self.clock.now()) {
+        if record::label(&record).is_ok_and(|label| label.expires <= self.clock.now()) {
             return Ok(None);
         }
         match record::open(&self.ring.load(), place, &record, epoch) {
@@ -203,6 +203,8 @@ impl Shared {
             }
             // Keys may be put back; what they sealed must still be there then.
             Err(RecordError::Sealed(SealError::UnknownKey)) => Ok(None),
+            // Nor does a later release's record go because this release can't read it.
+            Err(RecordError::Version(_)) => Ok(None),
             Err(error) => {
                 tracing::warn!(%error, "a kept answer is damaged and is dropped");
                 self.queue.remove(Removal { scope: Scope::Entry(place), done: None });
