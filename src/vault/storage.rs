@@ -132,7 +132,11 @@ impl Vault {
     }
 
     /// Keeps an entry, unless a purge has come since its lookup.
-    pub(super) fn keep(&self, entry: Entry) -> bool {
+    pub(super) fn keep(&self, mut entry: Entry) -> bool {
+        if let Some(feed) = &self.feed {
+            // As long as the other gateways do.
+            entry.expires = entry.expires.min(entry.asked.plus(feed.kafka.cache_retention));
+        }
         if self.epochs.now(entry.name.stripes) != entry.epoch {
             return false;
         }

@@ -33,6 +33,7 @@ pub(super) fn policy() -> CachePolicy {
         stale_if_error: Duration::ZERO,
         keep_partial: false,
         obey_request: false,
+        data_classes: Vec::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Several gateways on a real Kafka: what clients see, whichever gateway they ask.
 
+mod cache;
 mod errands;
 mod forward;
 mod ownership;
