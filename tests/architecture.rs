@@ -187,6 +187,19 @@ fn the_house_keeps_its_rules() {
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
+/// Nobody else speaks to Kafka: a change of the client library stays in these rooms.
+#[test]
+fn only_the_journal_and_the_cache_s_feed_speak_to_kafka() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let speaks = |file: &PathBuf| fs::read_to_string(file).unwrap().contains("rdkafka::");
+    let mut speakers: Vec<_> = rust_files(&source).into_iter().filter(speaks).collect();
+    speakers.retain(|file| {
+        let folders = ["journal/kafka", "vault/feed"].map(|folder| source.join(folder));
+        !folders.iter().any(|folder| file.starts_with(folder))
+    });
+    assert!(speakers.is_empty(), "{speakers:?}");
+}
+
 #[test]
 fn a_bad_house_is_found_out() {
     let house = tempfile::tempdir().unwrap();

@@ -41,6 +41,7 @@ impl fmt::Debug for AccountKey {
 }
 
 /// Makes [`AccountKey`]s: holds the key of the keyed hash.
+#[derive(Clone)]
 pub struct AccountHasher(hmac::Key);
 
 impl AccountHasher {

@@ -149,7 +149,7 @@ pub(super) async fn invalidate(shared: &Shared, status: StatusCode, context: &Co
     }
     for account in &context.account_keys {
         if let Err(error) = shared.vault.purge_account(account).await {
-            tracing::error!(%account, %error, "answers about a changed account may come back after a crash");
+            tracing::error!(%account, %error, "answers about a changed account are not gone for good");
         }
     }
 }

@@ -169,9 +169,10 @@ impl Control {
         Ok(json!({ "account": key.to_string(), "answers": answers }))
     }
 
-    /// How much the vault holds.
+    /// How much the vault holds, and in a fleet how it is fed.
     pub fn vault(&self) -> Value {
-        views::vault(&self.shared.vault.stats())
+        let vault = self.shared.vault;
+        views::vault(&vault.stats(), vault.feed().as_ref())
     }
 
     /// Removes answers, once that is durable.

@@ -143,6 +143,7 @@ impl Reloader {
         let cache = keys::cache_settings(&next.config.state.directory, &next.config.cache)
             .map_err(|error| error.to_string())?;
         self.shared.vault.reconfigure(&cache).map_err(|error| error.to_string())?;
+        self.shared.vault.know_routes(&next.config.routes);
         next.clusters.start(FIRST_ROUND).await;
         ports.commit();
         self.snapshot.store(Arc::new(next));

@@ -21,9 +21,9 @@ use super::shared::{Parts, Shared};
 use super::signals::{self, Drain};
 use super::snapshot::{Snapshot, SnapshotError};
 use super::{early, keys};
-use crate::account::{CredentialsError, Fleet};
+use crate::account::{AccountHasher, CredentialsError, Fleet};
 use crate::auth::Keyrings;
-use crate::config::model::{Config, Listener};
+use crate::config::model::{CacheSettings, Config, Listener};
 use crate::journal::{Embedded, Journal, JournalError, Kafka, topics};
 use crate::listener::{EarlyAnswer, ListenerError, Ports, PortsHandle, Sockets};
 use crate::net::{NetError, Resolver};
@@ -129,13 +129,15 @@ async fn open_state(config: &Config, runtime: &Runtime) -> Result<Shared, ServeE
     let quotas = open_quotas(config, fleet.clone(), &clock, &metrics).await?;
     let counted = quotas.partitions().iter().any(|partition| partition.accounts > 0);
     let cache = keys::cache_settings(directory, &config.cache)?;
+    let accounts = keys::account_hasher(&config.state, counted)?;
+    let vault = open_vault(config, &cache, &accounts, &clock, &metrics)?;
     Ok(Shared::new(Parts {
         access_log,
         keyrings: Keyrings::new(runtime.handle().clone(), clock.clone(), metrics.clone()),
-        accounts: keys::account_hasher(&config.state, counted)?,
+        accounts,
         quotas,
         fleet,
-        vault: Vault::open(directory, &cache, clock.clone(), metrics.clone())?,
+        vault,
         resolver: Arc::new(Resolver::from_system()?),
         clock,
         metrics,
@@ -182,6 +184,23 @@ async fn open_quotas(
     let name = fleet.as_ref().map_or_else(|| "embedded".into(), |fleet| fleet.name().clone());
     let (clock, metrics) = (clock.clone(), metrics.clone());
     Ok(Quotas::open_with(journal, clock, metrics, &name, fleet, patience).await?)
+}
+
+fn open_vault(
+    config: &Config,
+    cache: &CacheSettings,
+    accounts: &AccountHasher,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Result<&'static Vault, VaultError> {
+    let directory = &config.state.directory;
+    let (clock, metrics) = (clock.clone(), metrics.clone());
+    let vault = match &config.kafka {
+        Some(kafka) => Vault::open_fed(directory, cache, kafka, accounts.clone(), clock, metrics)?,
+        None => Vault::open(directory, cache, clock, metrics)?,
+    };
+    vault.know_routes(&config.routes);
+    Ok(vault)
 }
 
 fn server_conf() -> ServerConf {

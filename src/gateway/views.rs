@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::auth::ProviderView;
 use crate::config::model::{Action, Route, Visibility};
 use crate::quota::{BucketView, Out, PartitionView, Place, Role};
-use crate::vault::{EntryView, Tier, VaultStats};
+use crate::vault::{EntryView, FeedView, Tier, VaultStats};
 
 pub(super) fn route(route: &Route) -> Value {
     let target = match &route.action {
@@ -105,9 +105,9 @@ pub(super) fn entry(view: &EntryView) -> Value {
     })
 }
 
-/// Size and troubles of the vault.
-pub(super) fn vault(stats: &VaultStats) -> Value {
-    json!({
+/// Size and troubles of the vault, and in a fleet how the topics that feed it stand.
+pub(super) fn vault(stats: &VaultStats, feed: Option<&FeedView>) -> Value {
+    let mut view = json!({
         "memory_bytes": stats.memory_bytes,
         "memory_entries": stats.memory_entries,
         "disk_bytes": stats.disk_bytes,
@@ -116,5 +116,32 @@ pub(super) fn vault(stats: &VaultStats) -> Value {
         "not_written": stats.not_written,
         "faults": stats.faults,
         "disk_available": stats.disk_available,
+    });
+    if let (Some(members), Some(feed)) = (view.as_object_mut(), feed) {
+        members.insert("feed".to_owned(), cache_feed(feed));
+    }
+    view
+}
+
+fn cache_feed(feed: &FeedView) -> Value {
+    let topics = feed.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            json!({
+                "partition": partition.partition,
+                "next": partition.next,
+                "lag": partition.lag,
+            })
+        });
+        json!({
+            "topic": topic.topic,
+            "connected": topic.connected,
+            "error": topic.error,
+            "partitions": partitions.collect::<Value>(),
+        })
+    });
+    json!({
+        "current": feed.current,
+        "owed_purges": feed.owed_purges,
+        "topics": topics.collect::<Value>(),
     })
 }

@@ -5,7 +5,7 @@
 mod codec;
 mod embedded;
 mod error;
-mod kafka;
+pub(crate) mod kafka;
 mod record;
 mod store;
 mod tail;

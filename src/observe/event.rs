@@ -1,3 +1,5 @@
+use super::CacheFeedEvent;
+
 /// Something that happened and is counted. Stages report it; `Metrics` alone knows the names and
 /// labels under which operators see it. Labels are bounded: names from the configuration, never
 /// values from requests.
@@ -134,6 +136,8 @@ pub enum Event<'a> {
         /// Time from its passing on to the head of its answer.
         seconds: f64,
     },
+    /// Something happened between the account cache and the topics that feed it.
+    CacheFeed(CacheFeedEvent),
     /// A reload was tried.
     Reload {
         /// Whether the new configuration is in use.

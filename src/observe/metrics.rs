@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
+use super::cache_feed::CacheFeedMetrics;
 use super::names::Name;
 use super::{Event, Exchange, ForwardOutcome, QuotaOutcome, VaultOperation};
 use crate::request::RouteId;
@@ -89,6 +90,7 @@ pub struct Metrics {
     journal_mirror: Gauge,
     journal_corrupt: Family<PartitionLabel, Counter>,
     vault: Counters,
+    cache_feed: CacheFeedMetrics,
     reloads: Counters,
     last_reload_ok: Gauge,
     access_log_dropped: Counter,
@@ -146,6 +148,7 @@ impl Default for Metrics {
             journal_mirror: count(r, Name::JournalMirror),
             journal_corrupt: count(r, Name::JournalCorrupt),
             vault: count(r, Name::Vault),
+            cache_feed: CacheFeedMetrics::new(r),
             reloads: count(r, Name::Reloads),
             last_reload_ok: in_use(count(r, Name::LastReloadOk)),
             access_log_dropped: count(r, Name::AccessLogDropped),
@@ -156,7 +159,7 @@ impl Default for Metrics {
     }
 }
 
-fn count<M: Metric + Clone + Default>(registry: &mut Registry, name: Name) -> M {
+pub(super) fn count<M: Metric + Clone + Default>(registry: &mut Registry, name: Name) -> M {
     let metric = M::default();
     registry.register(name.text(), name.help(), metric.clone());
     metric
@@ -266,6 +269,7 @@ impl Metrics {
                 let labels = vec![("operation", vault_word(operation).to_owned())];
                 self.vault.get_or_create(&labels).inc();
             }
+            Event::CacheFeed(event) => self.cache_feed.record(event),
             Event::Reload { ok } => {
                 self.reloads.get_or_create(&vec![("ok", yes_no(ok))]).inc();
                 self.last_reload_ok.set(ok.into());

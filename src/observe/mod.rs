@@ -2,12 +2,14 @@
 
 mod access_line;
 mod access_log;
+mod cache_feed;
 mod event;
 mod exchange;
 mod metrics;
 mod names;
 
 pub use access_log::AccessLog;
+pub use cache_feed::{CacheFeedEvent, CacheFeedRecord, CacheFeedSent};
 pub use event::{ClaimReason, Event, ForwardOutcome, QuotaOutcome, VaultOperation};
 pub use exchange::{Exchange, Source};
 pub use metrics::{InProgress, Metrics};

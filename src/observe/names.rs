@@ -57,6 +57,20 @@ pub enum Name {
     JournalCorrupt,
     /// What was done with the vault.
     Vault,
+    /// Records read from the account cache's topics.
+    CacheFeedRecords,
+    /// Records sent to the account cache's topic.
+    CacheFeedSent,
+    /// Records that the account cache has yet to read.
+    CacheFeedLag,
+    /// Whether the account cache is connected to Kafka.
+    CacheFeedConnected,
+    /// Purges that Kafka has not taken yet.
+    CacheFeedOwed,
+    /// Times at which the account cache was thrown away to be filled anew.
+    CacheFeedStartsOver,
+    /// Change events that were no good.
+    BadChangeEvents,
     /// Reloads tried.
     Reloads,
     /// Whether the last reload took effect.
@@ -101,6 +115,13 @@ impl Name {
             Self::JournalMirror => "tollgate_journal_mirror_kept",
             Self::JournalCorrupt => "tollgate_journal_corrupt_records",
             Self::Vault => "tollgate_cache_operations",
+            Self::CacheFeedRecords => "tollgate_cache_feed_records",
+            Self::CacheFeedSent => "tollgate_cache_feed_sent",
+            Self::CacheFeedLag => "tollgate_cache_feed_lag",
+            Self::CacheFeedConnected => "tollgate_cache_feed_connected",
+            Self::CacheFeedOwed => "tollgate_cache_feed_owed_purges",
+            Self::CacheFeedStartsOver => "tollgate_cache_feed_starts_over",
+            Self::BadChangeEvents => "tollgate_change_events_bad",
             Self::Reloads => "tollgate_reloads",
             Self::LastReloadOk => "tollgate_last_reload_ok",
             Self::AccessLogDropped => "tollgate_access_log_dropped",
@@ -146,6 +167,19 @@ impl Name {
             }
             Self::JournalCorrupt => "Records not understood; their partition is not read on",
             Self::Vault => "Operations of the account cache",
+            Self::CacheFeedRecords => "Records read from the account cache's topics, by outcome",
+            Self::CacheFeedSent => {
+                "Answers and purges sent to the account cache's topic, by outcome"
+            }
+            Self::CacheFeedLag => "Records of the account cache's topics not read yet",
+            Self::CacheFeedConnected => {
+                "Whether the account cache is connected to Kafka (1) or not (0)"
+            }
+            Self::CacheFeedOwed => "Purges that Kafka has not taken yet",
+            Self::CacheFeedStartsOver => {
+                "Times the account cache was thrown away to be filled anew"
+            }
+            Self::BadChangeEvents => "Change events that were no good and were skipped, by reason",
             Self::Reloads => "Reloads of the configuration tried",
             Self::LastReloadOk => "Whether the last reload took effect (1) or was refused (0)",
             Self::AccessLogDropped => "Access log lines dropped because writing fell behind",

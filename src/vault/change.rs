@@ -1,6 +1,11 @@
+use std::sync::Arc;
+
 use super::entry::Entry;
+use super::feed::Noted;
 use super::key::{Place, account_bytes};
-use super::layout::{ANSWER_KEY_BYTES, ROUTE_KEY_BYTES, RouteTag};
+use super::layout::{ANSWER_KEY_BYTES, ROUTE_KEY_BYTES, RouteTag, route_tag};
+use super::record;
+use crate::account::AccountKey;
 use crate::request::{RouteId, UnixMillis};
 
 /// Something done to the table.
@@ -9,6 +14,8 @@ pub(super) enum Change {
     Put(Put),
     /// Remove answers.
     Remove(Scope),
+    /// Remember something about the feed, in one batch with the last answers of the changes.
+    Note(Noted),
 }
 
 /// A sealed answer on its way to a shelf.
@@ -27,7 +34,7 @@ impl Put {
 }
 
 /// Which answers are meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Scope {
     /// One.
     Entry(Place),
@@ -37,6 +44,52 @@ pub(super) enum Scope {
     Route(RouteId),
     /// All.
     All,
+    /// A route's, or all, in one partition of a feed.
+    Part(Option<RouteId>, Partition),
+    /// An account's that a change has made untrue.
+    Changed(Changed),
+}
+
+/// One of so many partitions of a feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Partition {
+    pub(super) number: u32,
+    pub(super) of: u32,
+}
+
+impl Partition {
+    /// The account's partition, as in the quota journal; without an account, one by the hash.
+    pub(super) fn of_place(place: &Place, of: u32) -> Self {
+        let by = if place.account == [0; 16] { place.hash } else { place.account };
+        Self { number: AccountKey::from_bytes(by).partition(of), of }
+    }
+
+    pub(super) fn holds(self, place: &Place) -> bool {
+        Self::of_place(place, self.of) == self
+    }
+}
+
+/// A change of an account, as far as answers are concerned.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Changed {
+    /// By the bytes of its key.
+    pub(super) account: [u8; 16],
+    /// When. What was asked for later shows it already.
+    pub(super) at: UnixMillis,
+    /// Routes whose answers don't show what changed.
+    pub(super) spared: Arc<[RouteTag]>,
+}
+
+impl Changed {
+    fn hits(&self, asked: UnixMillis, route: Option<&RouteTag>) -> bool {
+        asked <= self.at && route.is_none_or(|route| !self.spared.contains(route))
+    }
+
+    /// Whether it makes a record at a place of the account untrue. One that can't be read is of
+    /// no use anyway.
+    pub(super) fn hits_record(&self, record: &[u8]) -> bool {
+        record::label(record).map_or(true, |label| self.hits(label.asked, label.route.as_ref()))
+    }
 }
 
 impl Scope {
@@ -46,6 +99,14 @@ impl Scope {
             Self::Account(account) => account_bytes(entry.name.account.as_ref()) == *account,
             Self::Route(route) => entry.name.route == *route,
             Self::All => true,
+            Self::Part(route, partition) => {
+                let routed = route.as_ref().is_none_or(|route| entry.name.route == *route);
+                routed && partition.holds(&entry.place)
+            }
+            Self::Changed(changed) => {
+                entry.place.account == changed.account
+                    && changed.hits(entry.asked, Some(&route_tag(&entry.name.route)))
+            }
         }
     }
 }

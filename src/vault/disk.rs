@@ -13,8 +13,10 @@ use tokio::time::timeout;
 use super::change::{Faults, Scope, TableError};
 use super::entry::Entry;
 use super::epochs::Epochs;
+use super::feed::Feed;
 use super::key::Place;
-use super::queue::{Queue, Removal};
+use super::memory::Memory;
+use super::queue::{Queue, Removal, Removed};
 use super::record::{self, RecordError};
 use super::seal::{KeyRing, SealError};
 use super::table::Table;
@@ -53,6 +55,9 @@ pub(super) struct Shared {
     pub(super) ring: ArcSwap<KeyRing>,
     pub(super) bound: AtomicU64,
     pub(super) epochs: Arc<Epochs>,
+    pub(super) memory: Arc<Memory>,
+    /// In a fleet.
+    pub(super) feed: Option<Arc<Feed>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) faults_seen: AtomicU64,
@@ -81,6 +86,8 @@ impl Disk {
             ring: ArcSwap::from_pointee(ring),
             bound: AtomicU64::new(bound),
             epochs: parts.epochs,
+            memory: parts.memory,
+            feed: parts.feed,
             clock: parts.clock,
             metrics: parts.metrics,
             faults_seen: AtomicU64::new(0),
@@ -89,6 +96,8 @@ impl Disk {
         });
         let writer = Writer::new(shared.clone());
         let thread = Builder::new().name("vault".into()).spawn(move || writer.run());
+        let followed = shared.feed.as_ref().map_or(Ok(()), |feed| feed.follow(&shared));
+        let thread = thread.and_then(|thread| followed.map(|()| thread));
         let thread = thread.map_err(|error| VaultError::File { path: path.to_owned(), error })?;
         Ok(Self {
             shared,
@@ -120,6 +129,9 @@ impl Disk {
 
     /// An answer on disk that is not over yet, remembered under `epoch`.
     pub(super) async fn find(&self, place: Place, epoch: u64) -> Result<Option<Entry>, DiskFault> {
+        if self.shared.feed.as_ref().is_some_and(|feed| feed.holds_back()) {
+            return Ok(None);
+        }
         let Some(table) = self.shared.table.load_full() else { return Err(self.shared.fault()) };
         let (shared, lookups) = (self.shared.clone(), self.lookups.clone());
         let lookup = async move {
@@ -145,14 +157,15 @@ impl Disk {
         read.await.unwrap_or_default()
     }
 
-    /// Removes answers; returns how many once that is durable.
-    pub(super) async fn remove(&self, scope: Scope) -> Result<u64, VaultError> {
+    /// Removes answers here, and sends the purge on its way to the other gateways of a fleet.
+    /// Returns once it is durable here.
+    pub(super) async fn remove(&self, scope: Scope) -> Result<Removed, VaultError> {
         let (done, removed) = oneshot::channel();
-        if !self.shared.queue.remove(Removal { scope, done: Some(done) }) {
+        if !self.shared.queue.remove(Removal { scope, everywhere: true, done: Some(done) }) {
             return Err(VaultError::Unavailable);
         }
         match timeout(REMOVAL_PATIENCE, removed).await {
-            Ok(Ok(count)) => Ok(count),
+            Ok(Ok(removed)) => Ok(removed),
             Ok(Err(_)) | Err(_) => Err(VaultError::Unavailable),
         }
     }
@@ -166,6 +179,9 @@ impl Disk {
     /// Writes what is queued and lets go of the files. A disk that hangs must not keep the process
     /// from ending.
     pub(super) fn close(&self) {
+        if let Some(feed) = &self.shared.feed {
+            feed.close();
+        }
         self.shared.queue.close();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         let until = Instant::now() + CLOSING_PATIENCE;
@@ -193,7 +209,7 @@ impl Shared {
             DiskFault
         })?;
         let Some(record) = record else { return Ok(None) };
-        if record::expires(&record).is_some_and(|expires| expires <= self.clock.now()) {
+        if record::label(&record).is_ok_and(|label| label.expires <= self.clock.now()) {
             return Ok(None);
         }
         match record::open(&self.ring.load(), place, &record, epoch) {
@@ -203,9 +219,12 @@ impl Shared {
             }
             // Keys may be put back; what they sealed must still be there then.
             Err(RecordError::Sealed(SealError::UnknownKey)) => Ok(None),
+            // Nor does a later release's record go because this release can't read it.
+            Err(RecordError::Version(_)) => Ok(None),
             Err(error) => {
                 tracing::warn!(%error, "a kept answer is damaged and is dropped");
-                self.queue.remove(Removal { scope: Scope::Entry(place), done: None });
+                let scope = Scope::Entry(place);
+                self.queue.remove(Removal { scope, everywhere: false, done: None });
                 Err(DiskFault)
             }
         }

@@ -11,7 +11,7 @@ use pingora::http::ResponseHeader;
 use pingora_cache::CacheMeta;
 use pingora_cache::key::HashBinary;
 
-use super::key::{EntryName, Place};
+use super::key::{EntryName, Lookup, Place};
 use crate::request::UnixMillis;
 
 /// Longest time for which an answer that can be validated is kept beyond its freshness, so that
@@ -30,6 +30,8 @@ pub(super) struct Entry {
     pub(super) expires: UnixMillis,
     /// The epoch of the lookup that led to it (see `Epochs`).
     pub(super) epoch: u64,
+    /// When that lookup was: it shows nothing that was before.
+    pub(super) asked: UnixMillis,
     on_disk: AtomicBool,
 }
 
@@ -40,9 +42,10 @@ impl Entry {
         meta: StoredMeta,
         body: Bytes,
         expires: UnixMillis,
-        epoch: u64,
+        lookup: Lookup,
     ) -> Self {
-        Self { place, name, meta, body, expires, epoch, on_disk: AtomicBool::new(false) }
+        let Lookup { epoch, asked } = lookup;
+        Self { place, name, meta, body, expires, epoch, asked, on_disk: AtomicBool::new(false) }
     }
 
     pub(super) fn is_over(&self, now: UnixMillis) -> bool {

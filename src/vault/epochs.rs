@@ -1,6 +1,8 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::change::{Changed, Scope};
+use super::key::Place;
 use crate::account::AccountKey;
 use crate::request::RouteId;
 
@@ -66,6 +68,19 @@ impl Epochs {
         self.all.load(Ordering::SeqCst)
             + read(&self.accounts, stripes.account)
             + read(&self.routes, stripes.route)
+    }
+
+    /// Turns what hangs on the answers that a scope names.
+    pub(super) fn turn(&self, scope: &Scope) {
+        match scope {
+            Scope::Entry(Place { account, .. })
+            | Scope::Account(account)
+            | Scope::Changed(Changed { account, .. }) => {
+                self.turn_account(Some(&AccountKey::from_bytes(*account)));
+            }
+            Scope::Route(route) | Scope::Part(Some(route), _) => self.turn_route(route),
+            Scope::All | Scope::Part(None, _) => self.turn_all(),
+        }
     }
 
     pub(super) fn turn_account(&self, account: Option<&AccountKey>) {

@@ -9,7 +9,7 @@ use pingora_cache::{CacheKey, CacheMeta};
 
 use super::Vault;
 use super::entry::{Entry, StoredMeta};
-use super::key::{EntryName, Place, Ticket};
+use super::key::{EntryName, Lookup, Place, Ticket};
 use crate::observe::VaultOperation;
 
 /// Collects an answer while it goes by. An answer that can't be kept goes by all the same: the
@@ -23,7 +23,7 @@ pub(super) struct Fill {
 struct Open {
     place: Place,
     name: Arc<EntryName>,
-    epoch: u64,
+    lookup: Lookup,
     meta: StoredMeta,
     body: Vec<u8>,
     reserved: Reserved,
@@ -35,7 +35,7 @@ impl Fill {
             Some(Open {
                 place: Place::of(key, &ticket.name),
                 name: ticket.name.clone(),
-                epoch: ticket.epoch()?,
+                lookup: ticket.lookup()?,
                 meta: StoredMeta::take(meta).ok()?,
                 body: Vec::new(),
                 reserved: Reserved { budget: vault.fills.clone(), bytes: 0 },
@@ -66,7 +66,7 @@ impl HandleMiss for Fill {
     }
 
     async fn finish(self: Box<Self>) -> Result<MissFinishType> {
-        let Some(Open { place, name, epoch, mut meta, body, reserved }) = self.open else {
+        let Some(Open { place, name, lookup, mut meta, body, reserved }) = self.open else {
             return Ok(MissFinishType::Created(0));
         };
         let size = body.len();
@@ -77,7 +77,7 @@ impl HandleMiss for Fill {
         let expires = meta.expires();
         meta.complete(&body)?;
         let body = Bytes::from(body.into_boxed_slice());
-        self.vault.keep(Entry::new(place, name, meta, body, expires, epoch));
+        self.vault.keep(Entry::new(place, name, meta, body, expires, lookup));
         drop(reserved);
         Ok(MissFinishType::Created(size))
     }

@@ -10,7 +10,7 @@ use pingora_cache::key::{CacheHashKey, CompactCacheKey, HashBinary, hash_key};
 use super::epochs::Stripes;
 use crate::account::AccountKey;
 use crate::config::model::{CachePolicy, Visibility};
-use crate::request::{Facts, RouteId};
+use crate::request::{Facts, RouteId, UnixMillis};
 
 /// The key under which an answer is kept: everything that makes two answers differ.
 ///
@@ -159,10 +159,19 @@ impl EntryName {
 #[derive(Debug)]
 pub(super) struct Ticket {
     pub(super) name: Arc<EntryName>,
-    /// When it was: a fill must still find the same epoch when it ends.
+    /// Its epoch: a fill must still find the same when it ends.
     epoch: AtomicU64,
+    /// When it was.
+    asked: AtomicU64,
     /// When the answer that it found was made or last found unchanged; `None`: it found none.
     seen: Mutex<Option<SystemTime>>,
+}
+
+/// A lookup, as the answer that it leads to remembers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lookup {
+    pub(super) epoch: u64,
+    pub(super) asked: UnixMillis,
 }
 
 /// No lookup yet. A fill without one could not tell whether a purge came between.
@@ -170,7 +179,8 @@ const NEVER: u64 = u64::MAX;
 
 impl Ticket {
     fn new(name: Arc<EntryName>) -> Self {
-        Self { name, epoch: AtomicU64::new(NEVER), seen: Mutex::default() }
+        let (asked, seen) = Default::default();
+        Self { name, epoch: AtomicU64::new(NEVER), asked, seen }
     }
 
     /// The ticket of a key that [`cache_key`] made.
@@ -178,8 +188,9 @@ impl Ticket {
         key.extensions.get()
     }
 
-    pub(super) fn looked_up_at(&self, epoch: u64) {
-        self.epoch.store(epoch, Ordering::Relaxed);
+    pub(super) fn looked_up(&self, lookup: Lookup) {
+        self.asked.store(lookup.asked.0, Ordering::Relaxed);
+        self.epoch.store(lookup.epoch, Ordering::Relaxed);
     }
 
     pub(super) fn saw(&self, answer: Option<SystemTime>) {
@@ -190,9 +201,10 @@ impl Ticket {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn epoch(&self) -> Option<u64> {
+    pub(super) fn lookup(&self) -> Option<Lookup> {
         let epoch = self.epoch.load(Ordering::Relaxed);
-        (epoch != NEVER).then_some(epoch)
+        let asked = UnixMillis(self.asked.load(Ordering::Relaxed));
+        (epoch != NEVER).then_some(Lookup { epoch, asked })
     }
 }
 

@@ -58,7 +58,12 @@ impl Memory {
         let hashes = match scope {
             Scope::Entry(place) => vec![place.hash],
             Scope::Account(account) => tier.accounts.hashes(account),
-            Scope::Route(_) | Scope::All => tier
+            Scope::Changed(changed) => {
+                let mut hashes = tier.accounts.hashes(&changed.account);
+                hashes.retain(|hash| tier.cache.get(hash).is_some_and(|entry| scope.holds(&entry)));
+                hashes
+            }
+            Scope::Route(_) | Scope::All | Scope::Part(..) => tier
                 .cache
                 .iter()
                 .filter(|(_, entry)| scope.holds(entry))

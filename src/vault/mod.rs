@@ -6,13 +6,15 @@
 //! are sealed before they leave memory. A fault of the disk is a miss, never an error.
 //!
 //! `policy` says what may be kept and given (RFC 9111 under the route's policy), `key` under which
-//! key, `epochs` what makes a purge final.
+//! key, `epochs` what makes a purge final. In a fleet, `feed` brings every gateway what the others
+//! keep and purge.
 
 mod change;
 mod describe;
 mod disk;
 mod entry;
 mod epochs;
+mod feed;
 mod fill;
 mod flight;
 mod hit;
@@ -36,6 +38,7 @@ mod testing;
 mod tests;
 
 pub use describe::{KeyDescription, describe};
+pub use feed::{FeedView, PartitionView, TopicView};
 pub use key::cache_key;
 pub use purge::PurgeReport;
 pub use view::{EntryView, Tier, VaultStats};
@@ -51,19 +54,22 @@ use pingora::http::ResponseHeader;
 use pingora_cache::lock::{CacheKeyLockImpl, CacheLock};
 use pingora_cache::{CacheOptionOverrides, HttpCache, NoCacheReason, RespCacheable};
 
-use crate::config::model::{CachePolicy, CacheSettings};
+use crate::account::AccountHasher;
+use crate::config::model::{CachePolicy, CacheSettings, Kafka, Route};
 use crate::observe::{Event, Metrics, VaultOperation};
 use crate::request::Clock;
 use disk::Disk;
 use epochs::Epochs;
+use feed::{DataClasses, Feed};
 use fill::Budget;
 use memory::Memory;
 use seal::KeyRing;
 
 /// Kept answers to requests about accounts.
 pub struct Vault {
-    memory: Memory,
+    memory: Arc<Memory>,
     disk: Disk,
+    feed: Option<Arc<Feed>>,
     epochs: Arc<Epochs>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -100,11 +106,19 @@ pub enum VaultError {
     /// The disk is at fault, or the vault was closed: the purge is not durable.
     #[error("the account cache's disk is not available")]
     Unavailable,
+    /// Kafka has not taken the purge. It is done at this gateway.
+    #[error(
+        "Kafka has not taken the purge: it is done at this gateway, other gateways may give the \
+         answers until Kafka takes it, which is tried until it does"
+    )]
+    Owed,
 }
 
 /// What the tiers share.
 struct Parts {
     epochs: Arc<Epochs>,
+    memory: Arc<Memory>,
+    feed: Option<Arc<Feed>>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
@@ -127,17 +141,51 @@ impl Vault {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<&'static Self, VaultError> {
+        Self::open_with(directory, settings, None, clock, metrics)
+    }
+
+    /// The same for a gateway of a fleet: what one keeps and purges reaches the others by Kafka,
+    /// and what backends say about changed accounts reaches them all. Does not wait for Kafka.
+    ///
+    /// `accounts` must hash as in every other gateway of the fleet, and the sealing keys must be
+    /// the same there.
+    pub fn open_fed(
+        directory: &Path,
+        settings: &CacheSettings,
+        kafka: &Kafka,
+        accounts: AccountHasher,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<&'static Self, VaultError> {
+        let feed = Feed::new(kafka, accounts, clock.clone(), metrics.clone());
+        Self::open_with(directory, settings, Some(feed), clock, metrics)
+    }
+
+    fn open_with(
+        directory: &Path,
+        settings: &CacheSettings,
+        feed: Option<Arc<Feed>>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<&'static Self, VaultError> {
         create_dir_all(directory)
             .map_err(|error| VaultError::File { path: directory.to_owned(), error })?;
         let ring = KeyRing::new(&settings.sealing_keys)?;
         let epochs = Arc::new(Epochs::new());
-        let parts =
-            Parts { epochs: epochs.clone(), clock: clock.clone(), metrics: metrics.clone() };
+        let memory = Arc::new(Memory::new(settings.memory, clock.clone(), metrics.clone()));
+        let parts = Parts {
+            epochs: epochs.clone(),
+            memory: memory.clone(),
+            feed: feed.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+        };
         let path = directory.join("cache");
         let disk = Disk::open(&path, settings.disk, queue_bytes(settings), ring, parts)?;
         Ok(Box::leak(Box::new(Self {
-            memory: Memory::new(settings.memory, clock.clone(), metrics.clone()),
+            memory,
             disk,
+            feed,
             epochs,
             clock,
             metrics,
@@ -157,6 +205,19 @@ impl Vault {
         self.fills.set_bound(fill_bytes(settings));
         self.max_entry.store(settings.max_entry, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Takes over which classes of data the routes' answers show: a change of another class leaves
+    /// them. Until then every change removes every answer of its account.
+    pub fn know_routes(&self, routes: &[Arc<Route>]) {
+        if let Some(feed) = &self.feed {
+            feed.set_classes(DataClasses::of(routes));
+        }
+    }
+
+    /// How the topics that feed it stand; `None` outside a fleet.
+    pub fn feed(&self) -> Option<FeedView> {
+        self.feed.as_ref().map(|feed| feed.view())
     }
 
     /// Turns the cache on for a request: with this vault as storage, and one fill at a time for

@@ -1,11 +1,19 @@
+use std::time::Duration;
+
 use pingora_cache::CacheKey;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::change::Scope;
+use super::feed::Progress;
 use super::key::{Place, Ticket};
 use super::{Vault, VaultError};
 use crate::account::AccountKey;
 use crate::observe::VaultOperation;
 use crate::request::RouteId;
+
+/// Longest wait for the feed to pass a purge that Kafka has.
+const PASSING: Duration = Duration::from_secs(1);
 
 /// What a purge did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +25,13 @@ pub struct PurgeReport {
 
 /// A purge counts for everything that was asked for before it: kept answers, and those that are
 /// on their way from the backend and may show what was before the change. When it returns, it is
-/// on disk: no crash brings an answer back. It returns [`VaultError::Unavailable`] when the disk
-/// fails; the answers are gone from memory then, and from the disk as soon as it works again, but
-/// a crash before that could bring them back.
+/// on disk: no crash brings an answer back. In a fleet Kafka has it as well, and no gateway will
+/// miss it.
+///
+/// It returns [`VaultError::Unavailable`] when the disk fails; the answers are gone from memory
+/// then, and from the disk as soon as it works again, but a crash before that could bring them
+/// back. It returns [`VaultError::Owed`] when Kafka does not take it in time: it is done here, but
+/// other gateways may still give the answers, until Kafka takes it. It is tried until then.
 impl Vault {
     /// Removes all answers about an account: what its owner changed, or what an unsafe method
     /// (RFC 9111 section 4.4) may have changed.
@@ -44,26 +56,34 @@ impl Vault {
     }
 
     pub(super) async fn purge(&self, scope: Scope) -> Result<PurgeReport, VaultError> {
-        self.turn(&scope);
+        self.epochs.turn(&scope);
         let in_memory = self.memory.remove(&scope);
         let only_there = in_memory.iter().filter(|entry| !entry.is_on_disk()).count() as u64;
-        let on_disk = self.disk.remove(scope.clone()).await;
+        let removed = self.disk.remove(scope.clone()).await;
         // Again: a lookup between the first turn and the removal may have read the old answer
         // from disk under the new epoch.
-        self.turn(&scope);
-        let entries = only_there + on_disk?;
+        self.epochs.turn(&scope);
+        let removed = removed?;
+        let entries = only_there + removed.count;
         (0..entries).for_each(|_| self.count(VaultOperation::Purged));
+        if let Some(progress) = removed.progress {
+            self.delivered(progress).await?;
+        }
         Ok(PurgeReport { entries })
     }
 
-    fn turn(&self, scope: &Scope) {
-        match scope {
-            Scope::Entry(Place { account, .. }) | Scope::Account(account) => {
-                let account = AccountKey::from_bytes(*account);
-                self.epochs.turn_account(Some(&account));
-            }
-            Scope::Route(route) => self.epochs.turn_route(route),
-            Scope::All => self.epochs.turn_all(),
+    /// Waits until Kafka has a purge.
+    async fn delivered(&self, mut progress: watch::Receiver<Progress>) -> Result<(), VaultError> {
+        let patience = self.feed.as_ref().map(|feed| feed.patience()).unwrap_or_default();
+        let taken = progress.wait_for(|progress| *progress != Progress::Sent);
+        match timeout(patience, taken).await {
+            Ok(Ok(progress)) if *progress != Progress::Late => {}
+            _ => return Err(VaultError::Owed),
         }
+        // Then it is as good as done. But what is filled before the feed has passed it counts as
+        // from before the purge, so whoever waited for it had better wait for that too.
+        let passed = progress.wait_for(|progress| *progress == Progress::Passed);
+        let _ = timeout(PASSING, passed).await;
+        Ok(())
     }
 }

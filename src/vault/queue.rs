@@ -4,19 +4,23 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pingora_cache::key::HashBinary;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::change::Scope;
 use super::entry::Entry;
+use super::feed::{Handed, Progress};
 
 /// What waits for the disk, between the requests that cause it and the one thread that does it.
 ///
 /// Requests never wait here: when the bound is reached, an answer is simply not written to disk.
-/// Removals are not bounded, for each has somebody who waits for it.
+/// Removals are not bounded, for each has somebody who waits for it. Only the readers of a feed
+/// wait, so that they read no faster than the disk takes it.
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
+    /// Told when what the feed handed over was taken.
+    room: Condvar,
     bound: AtomicU64,
 }
 
@@ -28,9 +32,13 @@ struct State {
     entries: HashMap<HashBinary, Waiting>,
     bytes: u64,
     removals: Vec<Removal>,
+    handed: Vec<Handed>,
     barriers: Vec<oneshot::Sender<()>>,
     closing: bool,
 }
+
+/// Pieces of a feed that may wait, a batch each at most.
+const MOST_HANDED: usize = 2;
 
 #[derive(Debug)]
 struct Waiting {
@@ -43,8 +51,17 @@ struct Waiting {
 #[derive(Debug)]
 pub(super) struct Removal {
     pub(super) scope: Scope,
-    /// Gets the number of answers removed once that is durable; nothing if the disk failed.
-    pub(super) done: Option<oneshot::Sender<u64>>,
+    /// Whether the other gateways of a fleet must do the same.
+    pub(super) everywhere: bool,
+    /// Told once it is durable; not if the disk failed.
+    pub(super) done: Option<oneshot::Sender<Removed>>,
+}
+
+/// What a purge did here, and how it goes on its way to the other gateways of a fleet.
+#[derive(Debug)]
+pub(super) struct Removed {
+    pub(super) count: u64,
+    pub(super) progress: Option<watch::Receiver<Progress>>,
 }
 
 /// What the thread takes at once.
@@ -52,6 +69,7 @@ pub(super) struct Removal {
 pub(super) struct Work {
     pub(super) entries: Vec<Arc<Entry>>,
     pub(super) removals: Vec<Removal>,
+    pub(super) handed: Vec<Handed>,
     /// Told when all that was put before is durable.
     pub(super) barriers: Vec<oneshot::Sender<()>>,
     /// Nothing more will come.
@@ -60,7 +78,8 @@ pub(super) struct Work {
 
 impl Queue {
     pub(super) fn new(bound: u64) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), bound: AtomicU64::new(bound) }
+        let (state, changed, room) = Default::default();
+        Self { state, changed, room, bound: AtomicU64::new(bound) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -101,6 +120,20 @@ impl Queue {
         true
     }
 
+    /// Hands over a piece of the feed; waits for room. `false`: the queue is closed.
+    pub(super) fn hand(&self, handed: Handed) -> bool {
+        let mut state = self.state();
+        while !state.closing && state.handed.len() >= MOST_HANDED {
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.closing {
+            return false;
+        }
+        state.handed.push(handed);
+        self.changed.notify_one();
+        true
+    }
+
     pub(super) fn barrier(&self) -> oneshot::Receiver<()> {
         let (told, waits) = oneshot::channel();
         let mut state = self.state();
@@ -111,9 +144,13 @@ impl Queue {
         waits
     }
 
+    /// What a feed handed over is let go of: it comes again.
     pub(super) fn close(&self) {
-        self.state().closing = true;
+        let mut state = self.state();
+        state.closing = true;
+        state.handed.clear();
         self.changed.notify_one();
+        self.room.notify_all();
     }
 
     /// An entry that is not on disk yet.
@@ -137,6 +174,7 @@ impl Queue {
             let waited = self.changed.wait_timeout(state, left);
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
+        self.room.notify_all();
         state.take(most)
     }
 
@@ -158,6 +196,7 @@ impl State {
     fn is_idle(&self) -> bool {
         self.order.is_empty()
             && self.removals.is_empty()
+            && self.handed.is_empty()
             && self.barriers.is_empty()
             && !self.closing
     }
@@ -174,6 +213,7 @@ impl State {
         Work {
             entries,
             removals: std::mem::take(&mut self.removals),
+            handed: std::mem::take(&mut self.handed),
             barriers: if all { std::mem::take(&mut self.barriers) } else { Vec::new() },
             last: all && self.closing,
         }

@@ -1,11 +1,13 @@
-//! A kept answer as bytes on disk.
+//! A kept answer as bytes, on disk and in the fleet's topic.
 //!
-//! Outside, in clear: version, id of the sealing key, time at which it ends, nonce, length. These
-//! and the entry's place are bound to the seal, so that a record can't be moved to another
-//! account's place or given a longer life. Inside, sealed: everything else.
+//! Outside, in clear: version, id of the sealing key, time at which it ends, time at which it was
+//! asked for, what stands for its route, nonce, length. These and the entry's place are bound to
+//! the seal, so that a record can't be moved to another account's place or given a longer life.
+//! Inside, sealed: everything else.
 //!
 //! All numbers are big-endian. A version's layout never changes; another layout is another
-//! version, and a version that isn't known is no answer.
+//! version. Version 1, which lacks the time of asking and the route, is still read. A version that
+//! isn't known is a later release's: no answer here, but left where it is.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,14 +16,28 @@ use http::HeaderValue;
 use pingora::http::{HeaderNameVariant, ResponseHeader};
 
 use super::entry::{Entry, StoredMeta};
-use super::key::{EntryName, Place};
+use super::key::{EntryName, Lookup, Place};
+use super::layout::{RouteTag, route_tag};
 use super::seal::{KEY_ID_BYTES, KeyRing, NONCE_BYTES, Seal, SealError, TAG_BYTES};
 use crate::account::AccountKey;
 use crate::config::model::Visibility;
 use crate::request::{RouteId, UnixMillis};
 
-const VERSION: u8 = 1;
-const OUTSIDE_BYTES: usize = 1 + KEY_ID_BYTES + 8 + NONCE_BYTES + 4;
+const VERSION: u8 = 2;
+/// Without the time of asking and the route.
+const FIRST_VERSION: u8 = 1;
+const OUTSIDE_BYTES: usize = 1 + KEY_ID_BYTES + 8 + 8 + 16 + NONCE_BYTES + 4;
+
+/// What a record says in clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Label {
+    /// When it ends.
+    pub(super) expires: UnixMillis,
+    /// When it was asked for; 1970 where that isn't known.
+    pub(super) asked: UnixMillis,
+    /// What stands for its route; `None` where that isn't known.
+    pub(super) route: Option<RouteTag>,
+}
 
 /// Why bytes are no record that can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,11 +54,15 @@ pub(super) enum RecordError {
 pub(super) fn seal(ring: &KeyRing, entry: &Entry) -> Result<Vec<u8>, RecordError> {
     let mut inside = write(entry).ok_or(RecordError::Malformed)?;
     let length = u32::try_from(inside.len() + TAG_BYTES).map_err(|_| RecordError::Malformed)?;
-    let seal = ring.seal(&bound_to(&entry.place, entry.expires), &mut inside)?;
+    let route = route_tag(&entry.name.route);
+    let label = Label { expires: entry.expires, asked: entry.asked, route: Some(route) };
+    let seal = ring.seal(&bound_to(&entry.place, &label), &mut inside)?;
     let mut record = Vec::with_capacity(OUTSIDE_BYTES + inside.len());
     record.push(VERSION);
     record.extend_from_slice(&seal.key);
-    record.extend_from_slice(&entry.expires.0.to_be_bytes());
+    record.extend_from_slice(&label.expires.0.to_be_bytes());
+    record.extend_from_slice(&label.asked.0.to_be_bytes());
+    record.extend_from_slice(&route);
     record.extend_from_slice(&seal.nonce);
     record.extend_from_slice(&length.to_be_bytes());
     record.append(&mut inside);
@@ -58,46 +78,53 @@ pub(super) fn open(
 ) -> Result<Entry, RecordError> {
     let mut reader = Reader(record);
     let outside = read_outside(&mut reader)?;
-    let bound_to = bound_to(&place, outside.expires);
+    let bound_to = bound_to(&place, &outside.label);
     let mut sealed = reader.0.to_vec();
     let length = ring.open(&outside.seal, &bound_to, &mut sealed)?.len();
     sealed.truncate(length);
     let inside = Bytes::from(sealed);
-    read(place, outside.expires, &inside, epoch).ok_or(RecordError::Malformed)
+    read(place, &outside.label, &inside, epoch).ok_or(RecordError::Malformed)
 }
 
-/// When a record ends, from its clear part alone; `None` if it is no record.
-pub(super) fn expires(record: &[u8]) -> Option<UnixMillis> {
-    read_outside(&mut Reader(record)).ok().map(|outside| outside.expires)
+/// What a record says in clear. Nothing of it is proven before the record has been opened.
+pub(super) fn label(record: &[u8]) -> Result<Label, RecordError> {
+    read_outside(&mut Reader(record)).map(|outside| outside.label)
 }
 
 struct Outside {
     seal: Seal,
-    expires: UnixMillis,
+    label: Label,
 }
 
 fn read_outside(reader: &mut Reader<'_>) -> Result<Outside, RecordError> {
     let version = reader.u8().ok_or(RecordError::Malformed)?;
-    if version != VERSION {
+    if !(FIRST_VERSION..=VERSION).contains(&version) {
         return Err(RecordError::Version(version));
     }
     let mut fields = || {
         let key = reader.array()?;
         let expires = UnixMillis(reader.u64()?);
+        let label = match version {
+            FIRST_VERSION => Label { expires, asked: UnixMillis(0), route: None },
+            _ => Label { expires, asked: UnixMillis(reader.u64()?), route: Some(reader.array()?) },
+        };
         let nonce = reader.array()?;
         let length = usize::try_from(reader.u32()?).ok()?;
-        let outside = Outside { seal: Seal { key, nonce }, expires };
+        let outside = Outside { seal: Seal { key, nonce }, label };
         (length == reader.0.len() && length >= TAG_BYTES).then_some(outside)
     };
     fields().ok_or(RecordError::Malformed)
 }
 
-fn bound_to(place: &Place, expires: UnixMillis) -> [u8; 41] {
-    let mut bytes = [0; 41];
-    let parts =
-        [VERSION].into_iter().chain(expires.0.to_be_bytes()).chain(place.account).chain(place.hash);
-    bytes.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
-    bytes
+fn bound_to(place: &Place, label: &Label) -> Vec<u8> {
+    let expires = label.expires.0.to_be_bytes();
+    match &label.route {
+        None => [&[FIRST_VERSION][..], &expires, &place.account, &place.hash].concat(),
+        Some(route) => {
+            let asked = label.asked.0.to_be_bytes();
+            [&[VERSION][..], &expires, &asked, route, &place.account, &place.hash].concat()
+        }
+    }
 }
 
 /// `None` if something is longer than its length field can say, or a time is out of range.
@@ -145,7 +172,7 @@ fn write_header(bytes: &mut Vec<u8>, header: &ResponseHeader) -> Option<()> {
     walked.ok().and(fits)
 }
 
-fn read(place: Place, expires: UnixMillis, inside: &Bytes, epoch: u64) -> Option<Entry> {
+fn read(place: Place, label: &Label, inside: &Bytes, epoch: u64) -> Option<Entry> {
     let mut reader = Reader(inside);
     let account = match reader.u8()? {
         0 => None,
@@ -160,7 +187,8 @@ fn read(place: Place, expires: UnixMillis, inside: &Bytes, epoch: u64) -> Option
     if !reader.0.is_empty() {
         return None;
     }
-    Some(Entry::new(place, name, meta, body, expires, epoch))
+    let lookup = Lookup { epoch, asked: label.asked };
+    Some(Entry::new(place, name, meta, body, label.expires, lookup))
 }
 
 fn read_meta(reader: &mut Reader<'_>) -> Option<StoredMeta> {

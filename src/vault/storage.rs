@@ -12,7 +12,7 @@ use super::change::Scope;
 use super::entry::{Entry, StoredMeta};
 use super::fill::Fill;
 use super::hit::Hit;
-use super::key::{EntryName, Place, Ticket};
+use super::key::{EntryName, Lookup, Place, Ticket};
 use crate::observe::VaultOperation;
 
 /// No error of the vault's own ever reaches a request: what can't be read is a miss, what can't be
@@ -31,7 +31,7 @@ impl Storage for Vault {
     ) -> Result<Option<(CacheMeta, HitHandler)>> {
         let Some(ticket) = Ticket::of(key) else { return Ok(None) };
         let epoch = self.epochs.now(ticket.name.stripes);
-        ticket.looked_up_at(epoch);
+        ticket.looked_up(Lookup { epoch, asked: self.clock.now() });
         let found = self.find(Place::of(key, &ticket.name), &ticket.name, epoch).await;
         ticket.saw(found.as_ref().map(|entry| entry.meta.updated));
         Ok(found.and_then(|entry| self.give(&entry)))
@@ -72,11 +72,13 @@ impl Storage for Vault {
     ) -> Result<bool> {
         let Some(ticket) = Ticket::of(key) else { return Ok(false) };
         let place = Place::of(key, &ticket.name);
-        let Some(epoch) = ticket.epoch() else { return Ok(false) };
-        let Some(old) = self.peek(place, &ticket.name, epoch).await else { return Ok(false) };
+        let Some(lookup) = ticket.lookup() else { return Ok(false) };
+        let Some(old) = self.peek(place, &ticket.name, lookup.epoch).await else {
+            return Ok(false);
+        };
         let meta = StoredMeta::take(meta)?;
         let (name, body, expires) = (ticket.name.clone(), old.body.clone(), meta.expires());
-        Ok(self.keep(Entry::new(place, name, meta, body, expires, epoch)))
+        Ok(self.keep(Entry::new(place, name, meta, body, expires, lookup)))
     }
 
     fn as_any(&self) -> &(dyn Any + Send + Sync + 'static) {
@@ -130,7 +132,11 @@ impl Vault {
     }
 
     /// Keeps an entry, unless a purge has come since its lookup.
-    pub(super) fn keep(&self, entry: Entry) -> bool {
+    pub(super) fn keep(&self, mut entry: Entry) -> bool {
+        if let Some(feed) = &self.feed {
+            // As long as the other gateways do.
+            entry.expires = entry.expires.min(entry.asked.plus(feed.kafka.cache_retention));
+        }
         if self.epochs.now(entry.name.stripes) != entry.epoch {
             return false;
         }

@@ -1,4 +1,8 @@
+mod changed;
+mod noted;
 mod remove;
+
+pub(super) use changed::ChangedKey;
 
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,6 +16,7 @@ use fjall::{
 };
 
 use super::change::{Applied, Change, Faults, Put, TableError};
+use super::feed::Noted;
 use super::key::Place;
 use super::layout::{ANSWER, answer_key, place_of, prefix, route_key};
 use super::shelf::{Note, Shelf, full_bytes, shelf_bytes, shelf_name, shelf_number, shelf_options};
@@ -29,9 +34,10 @@ use crate::request::UnixMillis;
 /// key for each, by route, finds those of a route.
 pub(super) struct Table {
     database: Database,
-    /// What stands on each shelf, and in time the position in a feed: written in one batch with
-    /// the answers.
+    /// What stands on each shelf, and what is to be remembered of a feed: written in one batch
+    /// with the answers.
     notes: Keyspace,
+    changed: changed::Generations,
     shelves: ArcSwap<Vec<Shelf>>,
     /// Held for a change: one writer at a time.
     written: Mutex<BTreeMap<u64, Note>>,
@@ -69,10 +75,12 @@ impl Table {
             shelves.push(Shelf { number, answers });
             written.insert(number, note.unwrap_or_default());
         }
+        let changed = changed::Generations::open(&database)?;
         shelves.sort_unstable_by_key(|shelf| shelf.number);
         let table = Self {
             database,
             notes,
+            changed,
             shelves: ArcSwap::from_pointee(shelves),
             written: Mutex::new(written),
             size: Default::default(),
@@ -137,17 +145,19 @@ impl Table {
     fn apply_unguarded(&self, changes: Vec<Change>, disk: u64) -> Result<Applied, TableError> {
         let mut written = self.written();
         let mut applied = Applied::default();
-        let mut puts = Vec::new();
+        let (mut puts, mut notes) = (Vec::new(), Vec::new());
         for change in changes {
             match change {
                 Change::Put(put) => puts.push(put),
                 Change::Remove(scope) => {
-                    self.put(&mut written, std::mem::take(&mut puts), disk, &mut applied)?;
+                    let before = std::mem::take(&mut puts);
+                    self.put(&mut written, before, Vec::new(), disk, &mut applied)?;
                     applied.removed += self.remove(&mut written, &scope, disk)?;
                 }
+                Change::Note(noted) => notes.push(noted),
             }
         }
-        self.put(&mut written, puts, disk, &mut applied)?;
+        self.put(&mut written, puts, notes, disk, &mut applied)?;
         self.measure(&written);
         Ok(applied)
     }
@@ -156,6 +166,7 @@ impl Table {
         &self,
         written: &mut BTreeMap<u64, Note>,
         puts: Vec<Put>,
+        mut notes: Vec<Noted>,
         disk: u64,
         applied: &mut Applied,
     ) -> Result<(), TableError> {
@@ -180,13 +191,21 @@ impl Table {
                 batch.insert(&shelf.answers, route_key(&put.route, &put.place), Vec::new());
                 batch.insert(&shelf.answers, key, put.record);
             }
-            if !places.is_empty() {
+            if puts.peek().is_none() {
+                self.note(&mut batch, std::mem::take(&mut notes))?;
+            }
+            if !batch.is_empty() {
                 self.commit(batch, shelf.number, note, written)?;
             }
             if puts.peek().is_some_and(|put| !note.fits(put, disk)) {
                 self.add_shelf(written, disk)?;
                 applied.evicted += self.throw_away(written, disk)?;
             }
+        }
+        if !notes.is_empty() {
+            let mut batch = self.database.batch();
+            self.note(&mut batch, notes)?;
+            batch.commit()?;
         }
         Ok(())
     }

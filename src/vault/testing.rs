@@ -11,7 +11,7 @@ use pingora_cache::{CacheKey, CacheMeta, HttpCache, NoCacheReason, RespCacheable
 use serde_json::Map;
 
 use super::entry::{Entry, StoredMeta, system_time};
-use super::key::{EntryName, Place};
+use super::key::{EntryName, Lookup, Place};
 use super::{Vault, cache_key};
 use crate::account::{AccountHasher, AccountKey};
 use crate::config::model::{CachePolicy, CacheSettings, Secret, Visibility};
@@ -33,6 +33,7 @@ pub(super) fn policy() -> CachePolicy {
         stale_if_error: Duration::ZERO,
         keep_partial: false,
         obey_request: false,
+        data_classes: Vec::new(),
     }
 }
 
@@ -150,7 +151,8 @@ pub(super) fn entry(number: u64, size: usize) -> Entry {
     let now = system_time(NOW);
     let meta = StoredMeta::take(&CacheMeta::new(now + HOUR, now, 0, 0, header)).unwrap();
     let expires = meta.expires();
-    Entry::new(place, name, meta, Bytes::from(vec![b'x'; size]), expires, 0)
+    let body = Bytes::from(vec![b'x'; size]);
+    Entry::new(place, name, meta, body, expires, Lookup { epoch: 0, asked: NOW })
 }
 
 /// A vault with a clock in hand.

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use super::change::{Applied, Change, Put, Scope, TableError};
 use super::disk::{Shared, open_or_start_over};
 use super::entry::Entry;
+use super::feed::{Follower, Handed};
 use super::layout::route_tag;
-use super::queue::{Removal, Work};
+use super::memory::Memory;
+use super::queue::{Removal, Removed, Work};
 use super::record;
 use super::table::Table;
 use crate::observe::{Event, VaultOperation};
@@ -25,14 +27,16 @@ const MOST_OWED: usize = 10_000;
 /// Longest wait for the store to catch up with moving its data.
 const BACKLOG_PATIENCE: Duration = Duration::from_secs(30);
 
-/// The one thread that changes the table: seals and writes answers, removes what is purged, makes
-/// room, and gets a disk that failed back into use.
+/// The one thread that changes the table: seals and writes answers, removes what is purged, takes
+/// over what a feed brings, makes room, and gets a disk that failed back into use.
 pub(super) struct Writer {
     shared: Arc<Shared>,
     /// Since when something waits for a sync.
     unsynced: Option<Instant>,
     tidied: Instant,
     broken: Option<Broken>,
+    /// In a fleet.
+    follower: Option<Follower>,
 }
 
 /// What is known of a disk at fault.
@@ -48,7 +52,49 @@ struct Broken {
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, unsynced: None, tidied: Instant::now(), broken: None }
+        let (feed, table) = (shared.feed.clone(), shared.table.load_full());
+        let follower = feed.zip(table).map(|(feed, table)| Follower::new(feed, &table));
+        let mut writer =
+            Self { shared, unsynced: None, tidied: Instant::now(), broken: None, follower };
+        writer.as_follower(|follower, writer| follower.tidy(writer));
+        writer
+    }
+
+    /// Lends itself to the follower.
+    fn as_follower(&mut self, work: impl FnOnce(&mut Follower, &mut Self)) {
+        if let Some(mut follower) = self.follower.take() {
+            work(&mut follower, self);
+            self.follower = Some(follower);
+        }
+    }
+
+    /// `None` while the disk is at fault.
+    pub(super) fn table(&self) -> Option<Arc<Table>> {
+        self.shared.table.load_full()
+    }
+
+    pub(super) fn bound(&self) -> u64 {
+        self.shared.bound.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.shared.memory
+    }
+
+    pub(super) fn turn(&self, scope: &Scope) {
+        self.shared.epochs.turn(scope);
+    }
+
+    /// Makes memory and fills in progress forget.
+    pub(super) fn forget(&self, scope: &Scope) {
+        self.turn(scope);
+        self.shared.memory.remove(scope);
+    }
+
+    pub(super) fn count(&self, operation: VaultOperation, times: u64) {
+        for _ in 0..times {
+            self.shared.metrics.record(Event::Vault { operation });
+        }
     }
 
     pub(super) fn run(mut self) {
@@ -60,6 +106,7 @@ impl Writer {
                 break;
             }
         }
+        self.as_follower(|follower, writer| follower.close(writer));
         self.sync();
         self.shared.table.store(None);
     }
@@ -74,6 +121,7 @@ impl Writer {
     fn work(&mut self, work: Work) {
         self.mend();
         self.remove(work.removals);
+        self.follow(work.handed);
         self.write(&work.entries);
         self.shared.queue.finished(&work.entries);
         self.tidy();
@@ -96,26 +144,40 @@ impl Writer {
         let mut removed = Vec::new();
         for removal in removals {
             let scope = removal.scope.clone();
-            match self.change(vec![Change::Remove(scope)]) {
-                Some(applied) => removed.push((removal, applied.removed)),
+            let everywhere = self.follower.as_ref().filter(|_| removal.everywhere);
+            let (progress, noted) = everywhere.map(|f| f.owe(&scope)).unwrap_or_default();
+            let changes = noted.into_iter().chain([Change::Remove(scope)]).collect();
+            match self.change(changes) {
+                Some(applied) => {
+                    removed.push((removal, Removed { count: applied.removed, progress }));
+                }
                 None => self.owe(removal.scope),
             }
         }
+        // Kafka and the disk work at the same time.
+        self.as_follower(|follower, writer| follower.pay(writer));
         if self.sync() {
-            for (removal, count) in removed {
+            for (removal, done) in removed {
                 // Who waits may have gone.
-                let _ = removal.done.map(|done| done.send(count));
+                let _ = removal.done.map(|told| told.send(done));
             }
         } else {
             removed.into_iter().for_each(|(removal, _)| self.owe(removal.scope));
         }
     }
 
+    fn follow(&mut self, handed: Vec<Handed>) {
+        self.as_follower(|follower, writer| {
+            follower.look_after(writer);
+            handed.into_iter().for_each(|handed| follower.take_on(handed, writer));
+        });
+    }
+
     fn write(&mut self, entries: &[Arc<Entry>]) {
-        if entries.is_empty() || !self.has_caught_up() {
-            self.not_written(entries.len());
+        if entries.is_empty() {
             return;
         }
+        let takes_it = self.has_caught_up();
         let ring = self.shared.ring.load_full();
         let now = self.shared.clock.now();
         let mut puts = Vec::with_capacity(entries.len());
@@ -128,6 +190,9 @@ impl Writer {
             match record::seal(&ring, entry) {
                 Ok(record) => {
                     let (place, expires) = (entry.place, entry.expires);
+                    if let Some(follower) = &self.follower {
+                        follower.send(&place, &record);
+                    }
                     let route = route_tag(&entry.name.route);
                     puts.push(Change::Put(Put { place, route, expires, record }));
                     written.push(entry);
@@ -138,7 +203,7 @@ impl Writer {
                 }
             }
         }
-        match self.change(puts) {
+        match takes_it.then(|| self.change(puts)).flatten() {
             Some(_) => written.iter().for_each(|entry| entry.mark_on_disk()),
             None => self.not_written(written.len()),
         }
@@ -149,7 +214,7 @@ impl Writer {
     }
 
     /// Waits while the store is behind with moving data; `false` if that doesn't end.
-    fn has_caught_up(&mut self) -> bool {
+    pub(super) fn has_caught_up(&mut self) -> bool {
         let until = Instant::now() + BACKLOG_PATIENCE;
         while let Some(table) = self.shared.table.load_full() {
             if !table.is_behind() {
@@ -178,26 +243,21 @@ impl Writer {
         let made = table.make_room(self.shared.clock.now(), bound);
         drop(table);
         match made {
-            Ok(evicted) => self.evicted(evicted),
+            Ok(evicted) => self.count(VaultOperation::Evicted, evicted),
             Err(error) => self.broke(&error),
         }
-    }
-
-    fn evicted(&self, count: u64) {
-        for _ in 0..count {
-            self.shared.metrics.record(Event::Vault { operation: VaultOperation::Evicted });
-        }
+        self.as_follower(|follower, writer| follower.tidy(writer));
     }
 
     /// `None`: the disk is at fault.
-    fn change(&mut self, changes: Vec<Change>) -> Option<Applied> {
+    pub(super) fn change(&mut self, changes: Vec<Change>) -> Option<Applied> {
         let table = self.shared.table.load_full()?;
         let applied = table.apply(changes, self.shared.bound.load(Ordering::Relaxed));
         drop(table);
         match applied {
             Ok(applied) => {
                 self.unsynced.get_or_insert_with(Instant::now);
-                self.evicted(applied.evicted);
+                self.count(VaultOperation::Evicted, applied.evicted);
                 self.shared.not_written.fetch_add(applied.too_large, Ordering::Relaxed);
                 Some(applied)
             }
@@ -223,7 +283,7 @@ impl Writer {
         }
     }
 
-    fn broke(&mut self, error: &TableError) {
+    pub(super) fn broke(&mut self, error: &TableError) {
         tracing::error!(%error, "the account cache lost its disk and goes on in memory");
         self.shared.fault();
         self.unsynced = None;
@@ -254,6 +314,7 @@ impl Writer {
             Some(table) => {
                 tracing::info!("the account cache has its disk again");
                 self.shared.table.store(Some(Arc::new(table)));
+                self.as_follower(|follower, _| follower.lacks_something());
             }
             None => {
                 broken.wait = (broken.wait * 2).min(LONGEST_RETRY);

@@ -1,6 +1,7 @@
 //! Several gateways on a real Kafka: what clients see, whichever gateway they ask.
 
 mod away;
+mod cache;
 mod errands;
 mod forward;
 mod ownership;

@@ -3,6 +3,7 @@
 mod broker;
 mod brokers;
 mod copies;
+mod feed;
 mod journal;
 mod secure;
 mod site;

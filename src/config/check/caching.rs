@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use http::HeaderName;
 
 use super::values::{self, Has};
@@ -49,7 +51,34 @@ pub(super) fn policy(
         ),
         keep_partial: raw.keep_partial,
         obey_request: raw.obey_request,
+        data_classes: raw
+            .data_classes
+            .as_ref()
+            .map(|classes| data_classes(classes, &at.key("data_classes"), check))
+            .unwrap_or_default(),
     })
+}
+
+/// Longest name of a class of data in a change event.
+const MOST_CLASS_BYTES: usize = 64;
+
+fn data_classes(raw: &[String], at: &Spot<'_>, check: &mut Check<'_>) -> Vec<Arc<str>> {
+    let mut classes: Vec<Arc<str>> = Vec::with_capacity(raw.len());
+    for (position, class) in raw.iter().enumerate() {
+        let place = at.item(position);
+        let printable = class.bytes().all(|byte| byte.is_ascii_graphic());
+        if !printable || !(1..=MOST_CLASS_BYTES).contains(&class.len()) {
+            let message = format!("no change event can name the class {}", place.quoted());
+            check
+                .error(&place, message)
+                .hint("1 to 64 printable ASCII characters without white space, as in `balances`");
+        }
+        if classes.iter().any(|known| **known == **class) {
+            check.error(&place, format!("{} is here twice", place.quoted()));
+        }
+        classes.push(class.as_str().into());
+    }
+    classes
 }
 
 fn headers(raw: &[String], at: &Spot<'_>, check: &mut Check<'_>) -> Vec<HeaderName> {

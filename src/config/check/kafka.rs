@@ -78,6 +78,19 @@ pub(super) fn together(raw: &raw::Config, root: &Spot<'_>, check: &mut Check<'_>
     }
     if kafka.is_written() || check.broken.section("kafka") {
         shared_keys(raw, root, check);
+    } else {
+        no_changes(root, raw.routes.len(), check);
+    }
+}
+
+fn no_changes(root: &Spot<'_>, routes: usize, check: &mut Check<'_>) {
+    for position in 0..routes {
+        let classes = root.key("routes").item(position).key("cache").key("data_classes");
+        if classes.is_written() {
+            check
+                .error_on_key(&classes, "without `kafka` no change events come")
+                .hint("remove it: it says which change events touch the route's answers");
+        }
     }
 }
 

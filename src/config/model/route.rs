@@ -182,6 +182,9 @@ pub struct CachePolicy {
     pub keep_partial: bool,
     /// Whether the request's `Cache-Control: no-cache` and `no-store` are obeyed.
     pub obey_request: bool,
+    /// Classes of data that the answers show: a change of another class leaves them. Empty: they
+    /// may show anything.
+    pub data_classes: Vec<Arc<str>>,
 }
 
 /// Who shares a cached answer.

@@ -218,6 +218,11 @@ pub struct CachePolicy {
     /// Whether the request's `Cache-Control: no-cache` and `no-store` are obeyed.
     #[serde(default)]
     pub obey_request: bool,
+    /// What the answers show (`balances`, `cards`), in the words of the change events that backends
+    /// send by Kafka: an event of another class leaves them. Without it every event about the
+    /// account removes them.
+    #[schemars(length(min = 1))]
+    pub data_classes: Option<Vec<String>>,
 }
 
 /// Who shares a cached answer.

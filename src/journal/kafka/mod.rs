@@ -1,7 +1,7 @@
 //! The journal of a whole fleet, on Apache Kafka: the quota topic's partitions are the journal's.
 
 mod balance;
-mod client;
+pub(crate) mod client;
 mod health;
 mod mirror;
 mod open;

@@ -29,6 +29,32 @@ impl Table {
                 let found = shelf.answers.prefix(prefix(ANSWER, account)).map(Guard::key);
                 Ok(Box::new(found.filter_map(|key| key.map(|key| place_of(&key)).transpose())))
             }),
+            Scope::Part(route, partition) => self.remove_found(written, |shelf| {
+                let partition = *partition;
+                let found: Box<dyn Iterator<Item = fjall::Result<Option<Place>>>> = match route {
+                    Some(route) => {
+                        let keys = shelf.answers.prefix(prefix(ROUTE, &route_tag(route)));
+                        Box::new(keys.map(|key| key.key().map(|key| routed_place(&key))))
+                    }
+                    None => {
+                        let keys = shelf.answers.prefix([ANSWER]);
+                        Box::new(keys.map(|key| key.key().map(|key| place_of(&key))))
+                    }
+                };
+                let within = move |place: &Place| partition.holds(place);
+                Ok(Box::new(found.filter_map(move |p| p.map(|p| p.filter(within)).transpose())))
+            }),
+            Scope::Changed(changed) => self.remove_found(written, |shelf| {
+                let changed = changed.clone();
+                let found = shelf.answers.prefix(prefix(ANSWER, &changed.account));
+                let hit = found.map(Guard::into_inner).filter_map(move |answer| match answer {
+                    Ok((key, record)) => {
+                        changed.hits_record(&record).then(|| place_of(&key)).flatten().map(Ok)
+                    }
+                    Err(error) => Some(Err(error)),
+                });
+                Ok(Box::new(hit))
+            }),
             Scope::Route(route) => self.remove_found(written, |shelf| {
                 let found = shelf.answers.prefix(prefix(ROUTE, &route_tag(route))).map(Guard::key);
                 Ok(Box::new(found.filter_map(|key| key.map(|key| routed_place(&key)).transpose())))
@@ -71,7 +97,15 @@ impl Table {
         Ok(removed)
     }
 
-    fn remove_all(&self, written: &mut BTreeMap<u64, Note>, disk: u64) -> Result<u64, TableError> {
+    pub(super) fn remove_all(
+        &self,
+        written: &mut BTreeMap<u64, Note>,
+        disk: u64,
+    ) -> Result<u64, TableError> {
+        // The purge of everything comes from every partition of a feed.
+        if !any(self.shelves.load().iter().map(|shelf| Ok(!shelf.answers.is_empty()?)))? {
+            return Ok(0);
+        }
         let old: Vec<u64> = written.keys().copied().collect();
         self.add_shelf(written, disk)?;
         let mut removed = 0;
