@@ -6,7 +6,7 @@ use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 
 use super::context::Context;
-use super::{edited, head};
+use super::{caching, edited, head, keyed};
 use crate::config::model::Action;
 use crate::request::Encoding;
 use crate::transform::{self, Hop};
@@ -27,6 +27,7 @@ pub(super) fn prepare_request(
     // Nothing can be edited in a conversation of another protocol.
     let websocket = session.is_upgrade_req() && !edits_body;
     transform::strip_request(request, websocket);
+    keyed::strip_fields(session, request, context);
     transform::forward(request, &hop(context));
     if let Some(trace) = &context.trace {
         trace.apply(request);
@@ -49,9 +50,15 @@ pub(super) fn prepare_request(
             request.insert_header(header::HOST, &**host)?;
         }
     }
-    if let Some(query) = context.head.query.as_ref().filter(|_| !rewritten_query) {
+    let query = context.head.query.as_deref().filter(|_| !rewritten_query);
+    let keeps = caching::may_answer(session, context);
+    let query = query.and_then(|query| match keeps {
+        true => keyed::query(query, &plan.route),
+        false => Some(query.into()),
+    });
+    if let Some(query) = query {
         target.push('?');
-        target.push_str(query);
+        target.push_str(&query);
     }
     request.set_raw_path(target.as_bytes())?;
     if let Some(replacement) = &context.body.replacement {

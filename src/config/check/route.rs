@@ -60,7 +60,7 @@ fn route(raw: &raw::Route, at: &Spot<'_>, names: &Names, check: &mut Check<'_>) 
         raw.deadline.map(|value| check.duration(&at.key("deadline"), value, Bounds::Timeout));
     let action = action::action(raw, at, &has, names, check);
     let reads_body = !request.body.is_empty() || reads_body(account.as_ref(), &quotas);
-    Some(Route {
+    let route = Route {
         id: RouteId::new(raw.id.as_str()),
         max_body: max_body(raw, &at.key("max_body"), reads_body, check),
         matches,
@@ -76,7 +76,9 @@ fn route(raw: &raw::Route, at: &Spot<'_>, names: &Names, check: &mut Check<'_>) 
         response,
         dialect: dialect(raw.dialect),
         deadline,
-    })
+    };
+    caching::judge_values(&route, &at.key("cache"), check);
+    Some(route)
 }
 
 fn dialect(raw: raw::Dialect) -> Dialect {
