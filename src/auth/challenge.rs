@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn other_refusals_carry_no_challenge() {
-        for refusal in [Refusal::NoRoute, Refusal::IdentityUnavailable, Refusal::Draining] {
+        for refusal in [Refusal::NoRoute, Refusal::IdentityUnavailable, Refusal::Internal] {
             assert_eq!(challenge_header(&refusal, BANK), None);
         }
     }

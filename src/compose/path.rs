@@ -1,16 +1,11 @@
 use std::borrow::Cow;
 
 use http::uri::PathAndQuery;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::graph::{Finished, Settled};
 use crate::config::model::{PartTemplate, PartTemplatePiece};
-use crate::request::{Facts, ValueSource, json_text};
-
-/// What may stand bare in a value: RFC 3986 section 2.3's unreserved characters. So a value can't
-/// add a segment, a parameter or an escape of its own.
-const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+use crate::request::{Facts, JsonPointer, NoTarget, Target, json_text};
 
 /// Why a path can't be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,121 +31,57 @@ pub(super) struct Values<'a> {
 }
 
 /// The path and query of a part's call.
-///
-/// A parameter of the query (`&from={query.from}`) whose value is a parameter of the request that
-/// the caller did not send is left out whole: so optional filters pass through. Any other absent
-/// value makes the call impossible; leaving a filter out that is not the caller's choice would
-/// widen what the backend answers.
 pub(super) fn render(template: &PartTemplate, values: Values<'_>) -> Result<PathAndQuery, NoPath> {
     let mut target = Target::default();
     for piece in &template.pieces {
         match piece {
             PartTemplatePiece::Literal(text) => target.push_literal(text),
-            value => match (values.text(value)?, value) {
-                (Some(text), _) => target.push_value(&text)?,
-                (None, PartTemplatePiece::Request(ValueSource::Query(_)))
-                    if target.parameter.is_some() =>
-                {
-                    target.lacking = true;
-                }
-                (None, _) => return Err(NoPath::Absent),
-            },
-        }
-    }
-    target.finish()
-}
-
-impl Values<'_> {
-    fn text(&self, piece: &PartTemplatePiece) -> Result<Option<String>, NoPath> {
-        Ok(match piece {
-            PartTemplatePiece::Literal(text) => Some(text.to_string()),
-            PartTemplatePiece::Request(source) => source.resolve(self.facts).map(Cow::into_owned),
-            PartTemplatePiece::Item(pointer) => self
-                .item
-                .and_then(|item| pointer.find(item))
-                .and_then(json_text)
-                .map(Cow::into_owned),
+            PartTemplatePiece::Request(source) => {
+                target.push_value(source, source.resolve(values.facts))?;
+            }
+            PartTemplatePiece::Item(pointer) => {
+                let found = values.item.and_then(|item| pointer.find(item));
+                push(&mut target, found.and_then(json_text))?;
+            }
             PartTemplatePiece::Part(index, pointer) => {
-                match self.parts.get(*index).and_then(Option::as_ref) {
-                    Some(Finished { settled: Settled::Empty, .. }) => return Err(NoPath::Empty),
-                    finished => finished
-                        .and_then(|finished| pointer.find(&finished.seen))
-                        .and_then(json_text)
-                        .map(Cow::into_owned),
-                }
+                let text = values.of_part(*index, pointer)?;
+                push(&mut target, text)?;
             }
-        })
+        }
+    }
+    let target = target.finish()?;
+    if !target.starts_with('/') {
+        return Err(NoPath::NotAPath);
+    }
+    PathAndQuery::try_from(target).map_err(|_| NoPath::NotAPath)
+}
+
+fn push(target: &mut Target, text: Option<Cow<'_, str>>) -> Result<(), NoPath> {
+    match text {
+        Some(text) if text.contains('\0') => Err(NoPath::NotAPath),
+        Some(text) if target.push_escaped(&text, false) => Ok(()),
+        Some(_) | None => Err(NoPath::Absent),
     }
 }
 
-/// A request target while it is written: the path, the parameters that are done, and the one that
-/// is being written.
-#[derive(Default)]
-struct Target {
-    path: String,
-    query: String,
-    parameter: Option<String>,
-    lacking: bool,
+impl From<NoTarget> for NoPath {
+    fn from(why: NoTarget) -> Self {
+        match why {
+            NoTarget::Absent(_) => Self::Absent,
+            NoTarget::DotSegment => Self::DotSegment,
+            NoTarget::Nul => Self::NotAPath,
+        }
+    }
 }
 
-impl Target {
-    fn push_literal(&mut self, text: &str) {
-        let text = match self.parameter {
-            Some(_) => text,
-            None => match text.split_once('?') {
-                Some((path, query)) => {
-                    self.path.push_str(path);
-                    self.parameter = Some(String::new());
-                    query
-                }
-                None => {
-                    self.path.push_str(text);
-                    return;
-                }
-            },
-        };
-        for (nth, piece) in text.split('&').enumerate() {
-            if nth > 0 {
-                self.end_parameter();
-                self.parameter = Some(String::new());
-            }
-            if let Some(parameter) = &mut self.parameter {
-                parameter.push_str(piece);
+impl<'a> Values<'a> {
+    fn of_part(&self, index: usize, pointer: &JsonPointer) -> Result<Option<Cow<'a, str>>, NoPath> {
+        match self.parts.get(index).and_then(Option::as_ref) {
+            Some(Finished { settled: Settled::Empty, .. }) => Err(NoPath::Empty),
+            finished => {
+                Ok(finished.and_then(|finished| pointer.find(&finished.seen)).and_then(json_text))
             }
         }
-    }
-
-    fn push_value(&mut self, text: &str) -> Result<(), NoPath> {
-        if text.contains('\0') {
-            return Err(NoPath::NotAPath);
-        }
-        let encoded = utf8_percent_encode(text, VALUE);
-        match &mut self.parameter {
-            Some(parameter) => parameter.extend(encoded),
-            None if text.is_empty() => return Err(NoPath::Absent),
-            None => self.path.extend(encoded),
-        }
-        Ok(())
-    }
-
-    fn end_parameter(&mut self) {
-        let parameter = self.parameter.take().unwrap_or_default();
-        if std::mem::take(&mut self.lacking) || parameter.is_empty() {
-            return;
-        }
-        self.query.push(if self.query.is_empty() { '?' } else { '&' });
-        self.query.push_str(&parameter);
-    }
-
-    fn finish(mut self) -> Result<PathAndQuery, NoPath> {
-        self.end_parameter();
-        if self.path.split('/').any(|segment| matches!(segment, "." | "..")) {
-            return Err(NoPath::DotSegment);
-        }
-        if !self.path.starts_with('/') {
-            return Err(NoPath::NotAPath);
-        }
-        PathAndQuery::try_from(self.path + &self.query).map_err(|_| NoPath::NotAPath)
     }
 }
 

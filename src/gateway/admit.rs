@@ -10,7 +10,7 @@ use super::context::{Arrival, Context};
 use super::head;
 use super::shared::Shared;
 use super::snapshot::RoutePlan;
-use super::{caching, forward};
+use super::{answer, caching, forward};
 use crate::account::Passport;
 use crate::config::model::Route;
 use crate::guard::{self, BodyBudget};
@@ -37,6 +37,7 @@ pub(super) async fn admit(
     guard_body(session, context).await?;
     context.stages.begin("account");
     find_accounts(shared, session, context)?;
+    answer::check_target(route(context)?, &context.facts(&session.req_header().headers))?;
     if shared.fleet.is_some() {
         context.stages.begin("fleet");
         context.forward = forward::find_owner(shared, context).await?;

@@ -6,9 +6,9 @@ use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 
 use super::context::Context;
-use super::{edited, head};
-use crate::config::model::Action;
-use crate::request::Encoding;
+use super::{caching, edited, head, keyed};
+use crate::config::model::{Action, Route};
+use crate::request::{Facts, NoTarget, Refusal};
 use crate::transform::{self, Hop};
 use crate::upstream::Outcome;
 
@@ -27,6 +27,7 @@ pub(super) fn prepare_request(
     // Nothing can be edited in a conversation of another protocol.
     let websocket = session.is_upgrade_req() && !edits_body;
     transform::strip_request(request, websocket);
+    keyed::strip_fields(session, request, context);
     transform::forward(request, &hop(context));
     if let Some(trace) = &context.trace {
         trace.apply(request);
@@ -36,23 +37,12 @@ pub(super) fn prepare_request(
     if let Some(picked) = &context.upstream.picked {
         request.insert_header(header::HOST, picked.authority())?;
     }
-    let mut target = context.head.path.encoded.clone();
-    let mut rewritten_query = false;
-    if let Action::Proxy { path, host, .. } = &plan.route.action {
-        if let Some(path) = path {
-            target = path.render(&facts, Encoding::UriComponent).ok_or_else(|| {
-                Error::explain(UNUSABLE_VALUE, "a value of the rewritten path is absent")
-            })?;
-            rewritten_query = target.contains('?');
-        }
-        if let Some(host) = host {
-            request.insert_header(header::HOST, &**host)?;
-        }
+    if let Action::Proxy { host: Some(host), .. } = &plan.route.action {
+        request.insert_header(header::HOST, &**host)?;
     }
-    if let Some(query) = context.head.query.as_ref().filter(|_| !rewritten_query) {
-        target.push('?');
-        target.push_str(query);
-    }
+    let keeps = caching::may_answer(session, context);
+    let target = target(&plan.route, &facts, keeps)
+        .map_err(|_| Error::explain(UNUSABLE_VALUE, "the rewritten path can't be made"))?;
     request.set_raw_path(target.as_bytes())?;
     if let Some(replacement) = &context.body.replacement {
         request.remove_header(&header::TRANSFER_ENCODING);
@@ -67,6 +57,54 @@ pub(super) fn prepare_request(
     }
     transform::apply_headers(&plan.route.request.headers, request, &facts);
     Ok(())
+}
+
+/// The path and query that the backend is asked. `keeps`: its answer may be kept, so only what is
+/// in the cache's key goes along.
+///
+/// # Errors
+/// The request lacks a value that the route's rewritten path needs.
+pub(super) fn target(route: &Route, facts: &Facts<'_>, keeps: bool) -> Result<String, Refusal> {
+    let (mut target, has_query) = match &route.action {
+        Action::Proxy { path: Some(path), .. } => {
+            let target = path.render_target(facts).map_err(no_target)?;
+            (target, path.has_query())
+        }
+        _ => (facts.head.path.encoded.clone(), false),
+    };
+    let query = facts.head.query.as_deref().filter(|_| !has_query);
+    let query =
+        query.and_then(|query| if keeps { keyed::query(query, route) } else { Some(query.into()) });
+    if let Some(query) = query {
+        target.push('?');
+        target.push_str(&query);
+    }
+    Ok(target)
+}
+
+/// Whether the request has what the route's address is made of: better known before a use is
+/// charged than when the backend is called.
+///
+/// # Errors
+/// See [`target`].
+pub(super) fn check_target(route: &Route, facts: &Facts<'_>) -> Result<(), Refusal> {
+    match &route.action {
+        Action::Proxy { path: Some(template), .. } | Action::Redirect { to: template, .. }
+            if template.may_lack_a_value() =>
+        {
+            template.render_target(facts).map(drop).map_err(no_target)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is wrong with a request of whose values no address can be made.
+pub(super) fn no_target(why: NoTarget) -> Refusal {
+    match why {
+        NoTarget::Absent(source) => Refusal::ValueMissing { source: source.to_string().into() },
+        NoTarget::DotSegment => Refusal::BadRequest("a value would step through its path"),
+        NoTarget::Nul => Refusal::BadRequest("a value has a NUL character"),
+    }
 }
 
 fn hop(context: &Context) -> Hop<'_> {

@@ -168,7 +168,7 @@ pub(super) fn refusal_of(error: &Error, context: &Context) -> Option<Refusal> {
         return Some(refusal);
     }
     if *error.etype() == answer::UNUSABLE_VALUE {
-        return Some(Refusal::BadRequest("it lacks a value that the path needs"));
+        return Some(Refusal::BadRequest("no address can be made of its values"));
     }
     match error.esource() {
         pingora::ErrorSource::Upstream => Some(upstream_refusal(error, context)),

@@ -57,7 +57,7 @@ impl Problem {
             Refusal::AccountMismatch => 704,
             Refusal::Forbidden { .. } | Refusal::MissingScope { .. } => 602,
             Refusal::Internal => 500,
-            Refusal::NoEndpoint { .. } | Refusal::Draining => 501,
+            Refusal::NoEndpoint { .. } => 501,
             _ => self.status.as_u16(),
         };
         json!({

@@ -6,12 +6,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::problem;
+use super::{answer, problem};
 use crate::account::AccountHasher;
 use crate::config::model::{Action, Config, Route};
-use crate::request::{
-    AccountId, Caller, Clock, Encoding, Facts, Refusal, RequestHead, SystemClock,
-};
+use crate::request::{AccountId, Caller, Clock, Facts, Refusal, RequestHead, SystemClock};
 use crate::route::RouteTable;
 use crate::{access, account, auth, guard, quota, route, transform, vault};
 
@@ -163,8 +161,7 @@ impl Walk {
         let hasher = AccountHasher::new(account_secret(config).as_bytes());
         self.quotas(route, &facts, &accounts, &hasher);
         self.cache(route, &Facts { account: accounts.first(), ..facts }, &hasher);
-        self.upstream(route, &Facts { account: accounts.first(), ..facts });
-        Ok(())
+        self.upstream(route, &Facts { account: accounts.first(), ..facts })
     }
 
     fn caller(&mut self, route: &Route, question: &Question) -> Result<Option<Caller>, Refusal> {
@@ -251,16 +248,13 @@ impl Walk {
         }
     }
 
-    fn upstream(&mut self, route: &Route, facts: &Facts<'_>) {
+    fn upstream(&mut self, route: &Route, facts: &Facts<'_>) -> Result<(), Refusal> {
         self.begin("upstream");
         match &route.action {
-            Action::Proxy { cluster, path, .. } => {
+            Action::Proxy { cluster, .. } => {
                 let endpoints: Vec<String> =
                     cluster.endpoints.iter().map(|e| format!("{}:{}", e.host, e.port)).collect();
-                let path = path
-                    .as_ref()
-                    .and_then(|path| path.render(facts, Encoding::UriComponent))
-                    .unwrap_or_else(|| facts.head.path.encoded.clone());
+                let path = answer::target(route, facts, route.cache.is_some())?;
                 self.pass(format!("{path} at '{}': {}", cluster.name, endpoints.join(", ")));
             }
             Action::Compose(plan) => {
@@ -274,6 +268,7 @@ impl Walk {
             }
             Action::Answer { status, .. } => self.pass(format!("answers {status} itself")),
         }
+        Ok(())
     }
 }
 

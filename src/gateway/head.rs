@@ -35,6 +35,8 @@ pub(super) fn read(session: &mut Session, context: &mut Context) -> Result<(), R
         show_passport(&header.headers, context)?;
     }
     guard::check_head(header, header.raw_path(), &limits)?;
+    transform::strip_nominated(session.req_header_mut());
+    let header = session.req_header();
     let trusted = &context.snapshot.config.trusted_proxies;
     let address = client_address(trusted, context.peer, &header.headers);
     let host = guard::host_of(&header.headers, &header.uri)?;

@@ -15,6 +15,7 @@ mod explain;
 mod finish;
 mod forward;
 mod head;
+mod keyed;
 mod keyfile;
 mod keys;
 mod problem;

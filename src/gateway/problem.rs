@@ -48,17 +48,26 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
             "The request is malformed",
             &format!("The request has several values of {of}. Send one."),
         ),
+        Refusal::ValueMissing { source } => problem(
+            StatusCode::BAD_REQUEST,
+            "bad-request",
+            "The request is malformed",
+            &format!("The request lacks {source}, and its address needs it."),
+        ),
         Refusal::NoRoute => problem(
             StatusCode::NOT_FOUND,
             "no-route",
             "There is nothing at this address",
             "No API has this host and path.",
         ),
-        Refusal::MethodNotAllowed { .. } => problem(
+        Refusal::MethodNotAllowed { allow } => problem(
             StatusCode::METHOD_NOT_ALLOWED,
             "method-not-allowed",
             "This method is not allowed here",
-            "The Allow field lists the methods that are.",
+            &match allow.as_slice() {
+                [] => "No API has this method.".to_owned(),
+                _ => format!("Allowed are {}.", names(allow)),
+            },
         ),
         Refusal::UriTooLong => problem(
             StatusCode::URI_TOO_LONG,
@@ -220,12 +229,6 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
             "The request took too long",
             "The time allowed for this request has passed.",
         ),
-        Refusal::Draining => problem(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "draining",
-            "The gateway is stopping",
-            "Send the request again; another gateway will take it.",
-        ),
         Refusal::Internal => problem(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
@@ -275,6 +278,10 @@ fn span_text(span: Duration) -> String {
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
+fn names(methods: &[http::Method]) -> String {
+    methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ")
+}
+
 fn capitalised(text: &str) -> String {
     let mut characters = text.chars();
     characters
@@ -297,8 +304,7 @@ pub fn headers(refusal: &Refusal) -> Vec<(HeaderName, HeaderValue)> {
         fields.push((forward::NOT_OWNER, HeaderValue::from_static("1")));
     }
     if let Refusal::MethodNotAllowed { allow } = refusal {
-        let methods: Vec<&str> = allow.iter().map(http::Method::as_str).collect();
-        let value = HeaderValue::from_str(&methods.join(", "));
+        let value = HeaderValue::from_str(&names(allow));
         fields.extend(value.ok().map(|value| (header::ALLOW, value)));
     }
     fields

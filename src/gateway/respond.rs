@@ -6,10 +6,10 @@ use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::context::Context;
-use super::problem;
+use super::{answer, problem};
 use crate::config::model::{Action, Dialect};
 use crate::observe::Source;
-use crate::request::{Encoding, Refusal, Template};
+use crate::request::{Refusal, Template};
 use crate::transform;
 
 /// An answer of the gateway's own.
@@ -62,17 +62,14 @@ fn leaves_connection_in_doubt(refusal: &Refusal) -> bool {
 /// Answers a route that needs no backend. Returns whether it was one.
 pub(super) async fn own_answer(session: &mut Session, context: &mut Context) -> bool {
     let Some(plan) = context.plan.clone() else { return false };
-    let answer = match &plan.route.action {
+    let made = match &plan.route.action {
         Action::Redirect { status, to } => redirect(*status, to, session, context),
-        Action::Answer { status, headers, body } => Some(fixed(*status, headers, body)),
+        Action::Answer { status, headers, body } => Ok(fixed(*status, headers, body)),
         Action::Proxy { .. } | Action::Compose(_) => return false,
     };
-    match answer {
-        Some(answer) => send(session, context, answer).await,
-        None => {
-            let missing = Refusal::BadRequest("it lacks a value that the redirect needs");
-            refuse(session, context, missing).await;
-        }
+    match made {
+        Ok(answer) => send(session, context, answer).await,
+        Err(refusal) => drop(refuse(session, context, refusal).await),
     }
     true
 }
@@ -82,12 +79,12 @@ fn redirect(
     to: &Template,
     session: &Session,
     context: &Context,
-) -> Option<Answer> {
+) -> Result<Answer, Refusal> {
     let facts = context.facts(&session.req_header().headers);
-    let location = to.render(&facts, Encoding::UriComponent)?;
-    let location = HeaderValue::from_str(&location).ok()?;
+    let location = to.render_target(&facts).map_err(answer::no_target)?;
+    let location = HeaderValue::from_str(&location).map_err(|_| Refusal::Internal)?;
     let headers = vec![(header::LOCATION, location)];
-    Some(Answer { status, headers, body: Bytes::new(), close: false })
+    Ok(Answer { status, headers, body: Bytes::new(), close: false })
 }
 
 fn fixed(status: StatusCode, headers: &HeaderMap, body: &str) -> Answer {

@@ -14,13 +14,14 @@ use crate::request::Refusal;
 ///
 /// # Errors
 /// [`Refusal::UriTooLong`], [`Refusal::HeadersTooLarge`], [`Refusal::MethodNotAllowed`] for
-/// CONNECT and TRACE, else [`Refusal::BadRequest`].
+/// CONNECT, else [`Refusal::BadRequest`].
 pub fn check_head(head: &Parts, target: &[u8], limits: &ListenerLimits) -> Result<(), Refusal> {
     check_sizes(target, &head.headers, limits)?;
     check_values(&head.headers)?;
     check_method(&head.method)?;
     check_host(head)?;
     check_framing(head.version, &head.headers)?;
+    check_connection(&head.headers)?;
     check_expectation(&head.headers)
 }
 
@@ -49,9 +50,9 @@ fn has_control(value: &[u8]) -> bool {
     value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t')
 }
 
-/// TRACE would show a caller the headers that proxies add; CONNECT asks for a tunnel.
+/// CONNECT asks for a tunnel, not for anything at an address that a route could have.
 fn check_method(method: &Method) -> Result<(), Refusal> {
-    if matches!(*method, Method::TRACE | Method::CONNECT) {
+    if *method == Method::CONNECT {
         return Err(Refusal::MethodNotAllowed { allow: Vec::new() });
     }
     Ok(())
@@ -85,6 +86,33 @@ fn check_framing(version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
     }
     if second.is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
         return Err(Refusal::BadRequest("Transfer-Encoding is other than chunked"));
+    }
+    Ok(())
+}
+
+/// Fields that a `Connection` option must not take away: they say which request it is and where it
+/// came from.
+const NOT_OF_THE_CONNECTION: [&str; 4] =
+    ["host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+/// Options of one request, at most.
+const MOST_OPTIONS: usize = 9;
+
+/// The options of `Connection` (RFC 9110 section 7.6.1). The proxy refuses the same when it calls a
+/// backend; here the request has cost its account nothing yet.
+fn check_connection(headers: &HeaderMap) -> Result<(), Refusal> {
+    let fields = headers.get_all(header::CONNECTION).iter();
+    let options = fields.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let options = options.map(<[u8]>::trim_ascii).filter(|option| !option.is_empty());
+    for (nth, option) in options.enumerate() {
+        if nth >= MOST_OPTIONS {
+            return Err(Refusal::BadRequest("Connection has too many options"));
+        }
+        if header::HeaderName::from_bytes(option).is_err() {
+            return Err(Refusal::BadRequest("Connection has an option that is no token"));
+        }
+        if NOT_OF_THE_CONNECTION.iter().any(|name| option.eq_ignore_ascii_case(name.as_bytes())) {
+            return Err(Refusal::BadRequest("Connection names a field that is not its own"));
+        }
     }
     Ok(())
 }
@@ -176,12 +204,31 @@ mod tests {
     }
 
     #[test]
-    fn trace_and_connect_are_405() {
-        for method in [Method::TRACE, Method::CONNECT] {
-            let mut head = head(&[HOST]);
-            head.method = method;
-            assert_eq!(check(&head), Err(Refusal::MethodNotAllowed { allow: Vec::new() }));
+    fn connect_is_405() {
+        let mut head = head(&[HOST]);
+        head.method = Method::CONNECT;
+        assert_eq!(check(&head), Err(Refusal::MethodNotAllowed { allow: Vec::new() }));
+    }
+
+    #[test]
+    fn connection_options_are_few_tokens_and_name_nothing_that_says_which_request_it_is() {
+        for good in
+            ["close", "keep-alive, X-Hop", "Upgrade", "a,b,c,,d,e,f,g,h,i", "content-length"]
+        {
+            assert_eq!(check(&head(&[HOST, ("connection", good)])), Ok(()), "{good}");
         }
+        for bad in [
+            "Host",
+            "close, x-forwarded-for",
+            "X-Forwarded-Proto",
+            ":authority",
+            "a b",
+            "\"host\"",
+            "a,b,c,d,e,f,g,h,i,j",
+        ] {
+            assert!(is_bad(&head(&[HOST, ("connection", bad)])), "{bad}");
+        }
+        assert!(is_bad(&head(&[HOST, ("connection", "close"), ("connection", "host")])));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod json;
 mod limit_state;
 mod refusal;
 mod several;
+mod target;
 mod template;
 mod value;
 
@@ -23,7 +24,8 @@ pub use json::{JsonError, MAX_JSON_DEPTH, has_nul, parse_json};
 pub use limit_state::LimitState;
 pub use refusal::{Challenge, QuotaRefusal, Refusal};
 pub use several::{occurrences, repeats_a_parameter};
-pub use template::{Encoding, Template, TemplateError};
+pub use target::{NoTarget, Target};
+pub use template::{Template, TemplateError};
 pub use value::{JsonPointer, ValueError, ValueSource, json_text};
 
 use std::fmt;

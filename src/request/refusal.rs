@@ -18,6 +18,11 @@ pub enum Refusal {
         /// Of what, in the configuration's words.
         of: Arc<str>,
     },
+    /// 400: the address that the route makes of the request needs a value that the request lacks.
+    ValueMissing {
+        /// Where it would stand.
+        source: Arc<str>,
+    },
     /// 404: no route has this host and path.
     NoRoute,
     /// 405: the path has routes, but none with this method.
@@ -115,8 +120,6 @@ pub enum Refusal {
     NotCached,
     /// 504: the route's own deadline passed.
     DeadlineExceeded,
-    /// 503: the gateway is stopping.
-    Draining,
     /// 500: a fault of the gateway's own; the log has more under the request's id.
     Internal,
 }
@@ -155,8 +158,7 @@ impl Refusal {
             | Self::IdentityUnavailable
             | Self::QuotaUnavailable { .. }
             | Self::OwnerUnreachable
-            | Self::NoEndpoint { .. }
-            | Self::Draining => Some(Duration::from_secs(1)),
+            | Self::NoEndpoint { .. } => Some(Duration::from_secs(1)),
             _ => None,
         }
     }

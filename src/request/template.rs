@@ -1,14 +1,6 @@
 use std::fmt;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-
-use super::{Captures, Facts, ValueError, ValueSource};
-
-/// What may stand bare in a path segment: RFC 3986 section 2.3's unreserved characters.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// The same for a part of the request's own path. A normal path has no escaped slash and no dot
-/// segment, so what `{*rest}` took goes on as the segments that it was.
-const OWN_PATH: &AsciiSet = &SEGMENT.remove(b'/');
+use super::{Facts, NoTarget, Target, ValueError, ValueSource};
 
 /// A text with values of the request in braces: `/v1/{account}`, `{claim.sub}`, `{header.x-id}`.
 /// Two braces stand for one.
@@ -35,16 +27,6 @@ pub enum TemplateError {
     /// What stands in braces is no value.
     #[error(transparent)]
     Value(#[from] ValueError),
-}
-
-/// How values are written into the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// As they are.
-    Plain,
-    /// Percent-encoded, so that a value can't add a segment, a query or an escape of its own. Only
-    /// what a `{*rest}` of the route's path took keeps its slashes.
-    UriComponent,
 }
 
 impl Template {
@@ -79,23 +61,56 @@ impl Template {
         Ok(Self { source: text.to_owned(), pieces })
     }
 
-    /// The text with its values; `None` if one of them is absent, or if one that becomes part of a
-    /// URI is `.` or `..`: no escape keeps a backend from taking those for a step through its paths.
-    pub fn render(&self, facts: &Facts<'_>, encoding: Encoding) -> Option<String> {
+    /// The text with its values as they are; `None` if one of them is absent.
+    pub fn render(&self, facts: &Facts<'_>) -> Option<String> {
         let mut text = String::with_capacity(self.source.len() + 32);
         for piece in &self.pieces {
-            match (piece, encoding) {
-                (Piece::Literal(literal), _) => text.push_str(literal),
-                (Piece::Value(source), Encoding::Plain) => text.push_str(&source.resolve(facts)?),
-                (Piece::Value(source), Encoding::UriComponent) => {
-                    let value = source.resolve(facts).filter(|value| !is_dot_segment(value))?;
-                    let is_own_path = matches!(source, ValueSource::Path(_));
-                    let escaped = if is_own_path { OWN_PATH } else { SEGMENT };
-                    text.extend(utf8_percent_encode(&value, escaped));
-                }
+            match piece {
+                Piece::Literal(literal) => text.push_str(literal),
+                Piece::Value(source) => text.push_str(&source.resolve(facts)?),
             }
         }
         Some(text)
+    }
+
+    /// The URI, or path and query, with its values escaped, so that none can add a segment, a
+    /// query or an escape of its own. See [`Target`] for values that are absent.
+    ///
+    /// # Errors
+    /// It can't be made of this request's values.
+    pub fn render_target(&self, facts: &Facts<'_>) -> Result<String, NoTarget> {
+        let mut target = Target::default();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(literal) => target.push_literal(literal),
+                Piece::Value(source) => target.push_value(source, source.resolve(facts))?,
+            }
+        }
+        target.finish()
+    }
+
+    /// Whether a request may lack one of its values; the others are known of every request.
+    pub fn may_lack_a_value(&self) -> bool {
+        self.sources().any(|source| match source {
+            ValueSource::Query(_)
+            | ValueSource::Header(_)
+            | ValueSource::Claim(_)
+            | ValueSource::Body(_)
+            | ValueSource::Client
+            | ValueSource::Subject => true,
+            ValueSource::Path(_)
+            | ValueSource::Account
+            | ValueSource::Route
+            | ValueSource::Address
+            | ValueSource::Method
+            | ValueSource::Host
+            | ValueSource::RequestId => false,
+        })
+    }
+
+    /// Whether it writes a query itself.
+    pub fn has_query(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Literal(text) if text.contains('?')))
     }
 
     /// The values it needs.
@@ -107,22 +122,11 @@ impl Template {
     }
 }
 
-fn is_dot_segment(value: &str) -> bool {
-    matches!(value, "." | "..")
-}
-
 fn value_named(name: &str, captured: &[&str]) -> Result<ValueSource, ValueError> {
     if captured.contains(&name) {
         return Ok(ValueSource::Path(name.into()));
     }
     ValueSource::parse(name)
-}
-
-impl Captures {
-    /// A captured part, escaped for use in a URI path.
-    pub fn encoded(&self, name: &str) -> Option<String> {
-        self.get(name).map(|value| utf8_percent_encode(value, SEGMENT).to_string())
-    }
 }
 
 impl fmt::Display for Template {
@@ -136,10 +140,10 @@ mod tests {
     use http::{HeaderMap, HeaderValue};
 
     use super::*;
-    use crate::request::{RequestHead, RouteId};
+    use crate::request::{Captures, RequestHead, RouteId};
 
-    fn render(template: &str, value: &str, encoding: Encoding) -> Option<String> {
-        let head = RequestHead { query: Some("from=2026".into()), ..RequestHead::default() };
+    fn rendered<R>(template: &str, value: &str, render: impl Fn(&Template, &Facts<'_>) -> R) -> R {
+        let head = RequestHead { query: Some("from=2026&none=".into()), ..RequestHead::default() };
         let mut headers = HeaderMap::new();
         headers.insert("x-id", HeaderValue::from_str(value).unwrap());
         let captures = Captures(vec![("account".into(), value.to_owned())]);
@@ -153,34 +157,59 @@ mod tests {
             account: None,
             body: None,
         };
-        Template::parse(template, &["account"]).unwrap().render(&facts, encoding)
+        render(&Template::parse(template, &["account"]).unwrap(), &facts)
+    }
+
+    fn plain(template: &str, value: &str) -> Option<String> {
+        rendered(template, value, Template::render)
+    }
+
+    fn target(template: &str, value: &str) -> Result<String, NoTarget> {
+        rendered(template, value, Template::render_target)
     }
 
     #[test]
     fn values_stand_where_the_braces_are() {
-        let text = render("/v1/{account}?from={query.from}", "47", Encoding::UriComponent);
-        assert_eq!(text.unwrap(), "/v1/47?from=2026");
-        assert_eq!(render("{{{header.x-id}}}", "a", Encoding::Plain).unwrap(), "{a}");
+        assert_eq!(target("/v1/{account}?from={query.from}", "47").unwrap(), "/v1/47?from=2026");
+        assert_eq!(plain("{{{header.x-id}}}", "a").unwrap(), "{a}");
+        let redirect = target("https://api.bank.example/{account}?from={query.from}", "4 7");
+        assert_eq!(redirect.unwrap(), "https://api.bank.example/4%207?from=2026");
     }
 
     #[test]
     fn a_value_cannot_add_a_segment_a_query_or_a_step_up() {
-        let render = |value| render("/v1/{header.x-id}", value, Encoding::UriComponent);
-        assert_eq!(render("a/b?c#d%").unwrap(), "/v1/a%2Fb%3Fc%23d%25");
-        assert_eq!(render(".."), None);
-        assert_eq!(render("."), None);
-        assert_eq!(render("...").unwrap(), "/v1/...");
+        let target = |value| target("/v1/{header.x-id}", value);
+        assert_eq!(target("a/b?c#d%").unwrap(), "/v1/a%2Fb%3Fc%23d%25");
+        assert_eq!(target(".."), Err(NoTarget::DotSegment));
+        assert_eq!(target("."), Err(NoTarget::DotSegment));
+        assert_eq!(target("...").unwrap(), "/v1/...");
     }
 
     #[test]
     fn the_rest_of_a_path_stays_the_segments_that_it_was() {
-        let text = render("/v2/{account}", "a/b c?/d", Encoding::UriComponent);
-        assert_eq!(text.unwrap(), "/v2/a/b%20c%3F/d");
+        assert_eq!(target("/v2/{account}", "a/b c?/d").unwrap(), "/v2/a/b%20c%3F/d");
     }
 
     #[test]
-    fn an_absent_value_gives_no_text() {
-        assert_eq!(render("/v1/{subject}", "a", Encoding::Plain), None);
+    fn an_optional_parameter_is_left_out_and_any_other_absent_value_is_named() {
+        for (template, expected) in [
+            ("/t?to={query.to}", "/t"),
+            ("/t?to={query.to}&a=1", "/t?a=1"),
+            ("/t?a=1&from={query.from}&r={query.from}-{query.to}", "/t?a=1&from=2026"),
+            ("/t?none={query.none}", "/t?none="),
+        ] {
+            assert_eq!(target(template, "a").unwrap(), expected, "{template}");
+        }
+        for (template, absent) in [
+            ("/t/{query.to}", "query.to"),
+            ("/t/{query.none}", "query.none"),
+            ("/t?a={subject}", "subject"),
+            ("/t?a={header.x-none}", "header.x-none"),
+        ] {
+            let source = ValueSource::parse(absent).unwrap();
+            assert_eq!(target(template, "a"), Err(NoTarget::Absent(source)), "{template}");
+        }
+        assert_eq!(plain("/v1/{subject}", "a"), None);
     }
 
     #[test]

@@ -134,14 +134,18 @@ impl RouteTable {
         best
     }
 
-    /// Methods of the routes that would take this request but for its method.
+    /// Methods of the routes that would take this request but for its method. A route of every
+    /// method gets here for TRACE alone.
     fn why_not(&self, head: &RequestHead, headers: &HeaderMap) -> Refusal {
         let mut allow: Vec<Method> = Vec::new();
         for tree in self.trees(&head.host) {
             tree.walk(&head.path.decoded, &mut |candidates| {
                 let routes = candidates.iter().filter_map(|one| self.routes.get(one.route));
                 for route in routes.filter(|route| takes_fields(&route.matches, head, headers)) {
-                    allow.extend_from_slice(&route.matches.methods);
+                    match route.matches.methods.as_slice() {
+                        [] => allow.extend(EVERY_METHOD),
+                        some => allow.extend_from_slice(some),
+                    }
                 }
             });
         }
@@ -154,8 +158,21 @@ impl RouteTable {
     }
 }
 
+/// The methods that a route can have: all but those that no route takes. TRACE would show a caller
+/// the fields that proxies add, CONNECT asks for a tunnel.
+const EVERY_METHOD: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+];
+
 fn takes_method(matches: &RouteMatch, method: &Method) -> bool {
-    matches.methods.is_empty()
+    let by_none = matches!(*method, Method::TRACE | Method::CONNECT);
+    (matches.methods.is_empty() && !by_none)
         || matches.methods.contains(method)
         || (*method == Method::HEAD && matches.methods.contains(&Method::GET))
 }

@@ -4,7 +4,7 @@ use http::header::{
 
 use super::Fields;
 use crate::config::model::HeaderEdits;
-use crate::request::{Encoding, Facts, Template};
+use crate::request::{Facts, Template};
 
 /// Applies edits to a request's or response's head, in the order remove, rename, set, add.
 ///
@@ -45,7 +45,7 @@ fn rename(head: &mut impl Fields, from: &HeaderName, to: &HeaderName) {
 }
 
 fn render(template: &Template, facts: &Facts<'_>) -> Option<HeaderValue> {
-    let text = template.render(facts, Encoding::Plain)?;
+    let text = template.render(facts)?;
     HeaderValue::from_bytes(text.as_bytes()).ok()
 }
 

@@ -73,15 +73,26 @@ pub fn strip_internal(head: &mut impl Fields) {
     remove_where(head, |name| name.as_str().starts_with(INTERNAL_PREFIX));
 }
 
+/// Removes the fields that a request's `Connection` lists, before anything is decided by one of
+/// them: no backend will get it. How the connection itself goes on is left as it is.
+pub fn strip_nominated(head: &mut impl Fields) {
+    for name in nominated(head).iter().filter(|name| ![UPGRADE, TE].contains(name)) {
+        head.remove(name);
+    }
+}
+
 fn strip_connection(head: &mut impl Fields) {
-    let nominated: Vec<HeaderName> = list(head.fields(), &CONNECTION)
-        .filter_map(|option| HeaderName::from_bytes(option).ok())
-        .filter(|name| !NOT_NOMINATED.contains(name))
-        .collect();
-    for name in nominated.iter().chain(&HOP_BY_HOP) {
+    for name in nominated(head).iter().chain(&HOP_BY_HOP) {
         head.remove(name);
     }
     head.remove(&CONNECTION);
+}
+
+fn nominated(head: &impl Fields) -> Vec<HeaderName> {
+    list(head.fields(), &CONNECTION)
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
+        .filter(|name| !NOT_NOMINATED.contains(name))
+        .collect()
 }
 
 fn remove_where(head: &mut impl Fields, matches: impl Fn(&HeaderName) -> bool) {
@@ -143,6 +154,19 @@ mod tests {
             assert!(head.contains_key(name), "{name}");
         }
         assert_eq!(head.len(), 3);
+    }
+
+    #[test]
+    fn what_goes_with_the_connection_is_gone_before_anybody_reads_it() {
+        let mut head = head(&[
+            ("connection", "upgrade, te, x-class, host"),
+            ("upgrade", "websocket"),
+            ("te", "trailers"),
+            ("x-class", "1"),
+            ("host", "a"),
+        ]);
+        strip_nominated(&mut head);
+        assert_eq!(names(&head), ["connection", "upgrade", "te", "host"]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod trace;
 pub use fields::Fields;
 pub use forwarded::{Hop, forward};
 pub use headers::apply as apply_headers;
-pub use hops::{strip_internal, strip_request, strip_response};
+pub use hops::{strip_internal, strip_nominated, strip_request, strip_response};
 pub use identifiers::{INTERACTION_ID, REQUEST_ID, interaction_id, request_id};
 pub use json::{apply as apply_json, edit_body};
 pub use trace::{TRACEPARENT, TRACESTATE, TraceContext};

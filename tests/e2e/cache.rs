@@ -2,6 +2,7 @@
 
 mod disk;
 mod keeping;
+mod poisoning;
 mod purge;
 mod sharing;
 

@@ -4,9 +4,10 @@ use http::HeaderName;
 
 use super::values::{self, Has};
 use super::{Bounds, Check, identity};
-use crate::config::model::{CachePolicy, Visibility};
+use crate::config::model::{Action, CachePolicy, PartTemplatePiece, Route, Visibility};
 use crate::config::raw;
 use crate::config::spot::Spot;
+use crate::request::ValueSource;
 
 /// How a route keeps answers.
 pub(super) fn policy(
@@ -97,4 +98,56 @@ fn headers(raw: &[String], at: &Spot<'_>, check: &mut Check<'_>) -> Vec<HeaderNa
         headers.push(name);
     }
     headers
+}
+
+/// Whether the key has all that the route itself hands to its backends: paths choose an answer, and
+/// for everyone's answers header fields may.
+pub(super) fn judge_values(route: &Route, at: &Spot<'_>, check: &mut Check<'_>) {
+    let Some(policy) = &route.cache else { return };
+    let mut handed = in_paths(&route.action);
+    if policy.visible_to == Visibility::Everyone {
+        let headers = &route.request.headers;
+        let written = headers.set.iter().chain(&headers.add);
+        handed.extend(written.flat_map(|(_, template)| template.sources()).cloned());
+        handed.extend(headers.rename.iter().map(|(old, _)| ValueSource::Header(old.clone())));
+    }
+    let mut told: Vec<&ValueSource> = Vec::new();
+    for source in &handed {
+        let (list, name) = match source {
+            ValueSource::Query(name) if !route.key_has_parameter(name) => ("query", &**name),
+            // `visible_to` says who shares what a token has shaped.
+            ValueSource::Header(name) if *name == http::header::AUTHORIZATION => continue,
+            ValueSource::Header(name) if !route.key_has_field(name) => ("headers", name.as_str()),
+            _ => continue,
+        };
+        if !told.contains(&source) {
+            told.push(source);
+            let place = at.key(list);
+            check
+                .error_on_key(
+                    &place,
+                    format!(
+                        "`{source}` goes to the backend, but kept answers are not told apart by it"
+                    ),
+                )
+                .hint(format!("add `{name}` to `cache.{list}`"));
+        }
+    }
+}
+
+fn in_paths(action: &Action) -> Vec<ValueSource> {
+    match action {
+        Action::Proxy { path, .. } => {
+            path.iter().flat_map(|path| path.sources()).cloned().collect()
+        }
+        Action::Compose(plan) => {
+            let pieces = plan.parts.iter().flat_map(|part| &part.path.pieces);
+            let values = pieces.filter_map(|piece| match piece {
+                PartTemplatePiece::Request(source) => Some(source.clone()),
+                _ => None,
+            });
+            values.collect()
+        }
+        Action::Redirect { .. } | Action::Answer { .. } => Vec::new(),
+    }
 }

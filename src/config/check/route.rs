@@ -66,7 +66,7 @@ fn route(raw: &raw::Route, at: &Spot<'_>, names: &Names, check: &mut Check<'_>) 
     let action = action::action(raw, at, &has, names, check);
     let reads_body = !request.body.is_empty() || reads_body(account.as_ref(), &quotas);
     let max_body = max_body(raw, &at.key("max_body"), reads_body, check);
-    Some(Route {
+    let route = Route {
         id: RouteId::new(raw.id.as_str()),
         max_body,
         matches: matches?,
@@ -82,7 +82,9 @@ fn route(raw: &raw::Route, at: &Spot<'_>, names: &Names, check: &mut Check<'_>) 
         response,
         dialect: dialect(raw.dialect),
         deadline,
-    })
+    };
+    caching::judge_values(&route, &at.key("cache"), check);
+    Some(route)
 }
 
 fn dialect(raw: raw::Dialect) -> Dialect {

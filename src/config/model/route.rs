@@ -43,6 +43,40 @@ pub struct Route {
     pub deadline: Option<Duration>,
 }
 
+impl Route {
+    /// Whether kept answers are told apart by a query parameter, so that the backend may go by it:
+    /// the policy chooses it, or it names the account, or all requests of the route have one value.
+    pub fn key_has_parameter(&self, name: &str) -> bool {
+        let chosen = self.cache.as_ref().and_then(|policy| policy.query.as_ref());
+        let fixed = |(one, wanted): &(Arc<str>, TextMatch)| {
+            **one == *name && matches!(wanted, TextMatch::Exact(_))
+        };
+        chosen.is_none_or(|chosen| chosen.iter().any(|one| **one == *name))
+            || self
+                .names_account(|source| matches!(source, ValueSource::Query(one) if **one == *name))
+            || self.matches.query.iter().any(fixed)
+    }
+
+    /// The same of a header field.
+    pub fn key_has_field(&self, name: &HeaderName) -> bool {
+        let chosen = self.cache.as_ref().is_some_and(|policy| policy.headers.contains(name));
+        let fixed = |(one, wanted): &(HeaderName, TextMatch)| {
+            one == name && matches!(wanted, TextMatch::Exact(_))
+        };
+        chosen
+            || self
+                .names_account(|source| matches!(source, ValueSource::Header(one) if one == name))
+            || self.matches.headers.iter().any(fixed)
+    }
+
+    /// Whether the account stands in such a place; what must agree with it names the same.
+    fn names_account(&self, place: impl Fn(&ValueSource) -> bool) -> bool {
+        self.account.as_ref().is_some_and(|account| {
+            place(&account.from) || account.agrees_with.as_ref().is_some_and(&place)
+        })
+    }
+}
+
 /// Which requests a route takes. All that is stated must match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteMatch {
@@ -172,7 +206,8 @@ pub struct CachePolicy {
     pub fresh: Duration,
     /// Who shares it.
     pub visible_to: Visibility,
-    /// Query parameters that make different answers; the others are ignored. `None`: all of them.
+    /// Query parameters that make different answers; the others reach no backend. `None`: all of
+    /// them.
     pub query: Option<Vec<Arc<str>>>,
     /// Request headers that make different answers.
     pub headers: Vec<HeaderName>,

@@ -203,10 +203,11 @@ pub struct CachePolicy {
     pub fresh: Duration,
     /// Who shares it. There is no default: it decides who sees whose data.
     pub visible_to: Visibility,
-    /// Query parameters that make different answers; all others are ignored. Without this key all
-    /// of them do.
+    /// Query parameters that make different answers; all others are ignored, and the backend does
+    /// not get them. Without this key all of them do.
     pub query: Option<Vec<String>>,
-    /// Request header fields that make different answers.
+    /// Request header fields that make different answers. Where everyone shares them, and for
+    /// composed answers, the backend gets no other field of the caller but `Authorization`.
     #[serde(default)]
     pub headers: Vec<String>,
     /// How long after that an answer is still given when the backend fails (RFC 5861).
@@ -242,7 +243,9 @@ pub enum Visibility {
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("minProperties" = 1))]
 pub struct Rewrite {
-    /// Path and query sent, with values of the request in braces: `/v1/{account}`.
+    /// Path and query sent, with values of the request in braces: `/v1/{account}`. A parameter of
+    /// the query whose `{query.NAME}` the caller did not send is left out; any other value that is
+    /// absent refuses the request. Without a query of its own the request's goes along.
     pub path: Option<String>,
     /// Host sent.
     pub host: Option<String>,
@@ -252,7 +255,8 @@ pub struct Rewrite {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Redirect {
-    /// Where to, with values of the request in braces: `https://api.bank.example/{rest}`.
+    /// Where to, with values of the request in braces: `https://api.bank.example/{rest}`. What of
+    /// them is absent is treated as in `rewrite.path`.
     #[schemars(length(min = 1))]
     pub to: String,
     /// 301, 302, 303, 307 or 308.

@@ -51,8 +51,10 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::BadPath(crate::request::PathError::BrokenEscape),
         Refusal::BadRequest("it has two Host fields"),
         Refusal::SeveralValues { of: "query.class".into() },
+        Refusal::ValueMissing { source: "query.id".into() },
         Refusal::NoRoute,
-        Refusal::MethodNotAllowed { allow: vec![http::Method::GET] },
+        Refusal::MethodNotAllowed { allow: vec![http::Method::GET, http::Method::HEAD] },
+        Refusal::MethodNotAllowed { allow: Vec::new() },
         Refusal::UriTooLong,
         Refusal::HeadersTooLarge,
         Refusal::Unauthenticated(Challenge::Missing),
@@ -83,7 +85,6 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::PartFailed { part: "cards".into(), timed_out: true },
         Refusal::NotCached,
         Refusal::DeadlineExceeded,
-        Refusal::Draining,
         Refusal::Internal,
     ]
 }

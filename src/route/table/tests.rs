@@ -221,6 +221,20 @@ fn a_path_without_route_is_404_and_a_method_without_route_is_405_with_allow() {
 }
 
 #[test]
+fn no_route_takes_trace_or_connect_and_one_of_every_method_names_the_others() {
+    let table = table(vec![on("/a"), on("/b").methods(&[Method::POST])]);
+    for method in [Method::TRACE, Method::CONNECT] {
+        let refusal =
+            |path| table.find(&head(method.clone(), "a", path), &HeaderMap::new()).unwrap_err();
+        let Refusal::MethodNotAllowed { allow } = refusal("/a") else { panic!("{method}") };
+        let names: Vec<&str> = allow.iter().map(Method::as_str).collect();
+        assert_eq!(names, ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]);
+        assert_eq!(refusal("/b"), Refusal::MethodNotAllowed { allow: vec![Method::POST] });
+        assert_eq!(refusal("/c"), Refusal::NoRoute);
+    }
+}
+
+#[test]
 fn head_takes_the_get_route() {
     let table = table(vec![on("/a").methods(&[Method::GET]), on("/b").methods(&[Method::POST])]);
     assert_eq!(find(&table, &head(Method::HEAD, "a", "/a")), Some(0));

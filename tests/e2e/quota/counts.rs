@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{World, count, route, route_to, standing};
+use crate::support::wire::{Wire, assert_problem};
 
 const PRESENT: (&str, &str) = ("x-fapi-customer-ip-address", "203.0.113.7");
 
@@ -174,4 +175,36 @@ async fn a_fast_rule_serves_counts_and_keeps_the_count() {
     assert_eq!((count(&later, 200), count(&later, 429)), (5, 3), "{later:?}");
     let refused = world.get("/fast/4711").await;
     assert_eq!(refused.json()["violated-policies"], json!(["fast"]));
+}
+
+#[tokio::test]
+async fn a_request_that_no_backend_can_be_asked_costs_nothing() {
+    let rules = "  day: { per: [account], limit: 2, window: 24h, counts: all }\n\
+                 \x20 attended: { per: [account], limit: 2, window: 24h, counts: all, \
+                 when: \"!('x-present' in request.headers)\" }\n";
+    let routes = route("plain", "day")
+        + &route("attended", "attended")
+        + &route("needs", "day").replace("\"/v1/{account}\"", "\"/v1/{account}/{query.part}\"");
+    let world = World::start(rules, &routes).await;
+    assert_eq!(world.statuses("/needs/4711", 3).await, [400; 3]);
+    for options in ["host", "x-forwarded-for", "close, X-Forwarded-Host"] {
+        let mut wire = Wire::to(&world.gateway, 8080).await;
+        wire.send(format!(
+            "GET /plain/4711 HTTP/1.1\r\nHost: a\r\nConnection: {options}\r\nAuthorization: Bearer {}\r\n\r\n",
+            world.token
+        ))
+        .await;
+        assert_problem(&wire.answer().await, 400, "bad-request");
+    }
+    assert_eq!(world.used("4711", "day").await, 0);
+    // What goes with the connection reaches no backend, so no rule goes by it either.
+    let mut wire = Wire::to(&world.gateway, 8080).await;
+    wire.send(format!(
+        "GET /attended/4711 HTTP/1.1\r\nHost: a\r\nConnection: close, X-Present\r\nX-Present: yes\r\n\
+         Authorization: Bearer {}\r\n\r\n",
+        world.token
+    ))
+    .await;
+    assert_eq!(wire.answer().await.status, 200);
+    assert_eq!(world.used("4711", "attended").await, 1);
 }

@@ -124,6 +124,9 @@ async fn heads_of_doubtful_meaning_are_refused_behind_the_port_too() {
     let gateway = Tollgate::start(&config(&bank)).await;
     let get = |target: &[u8]| [b"GET ", target, b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
     let with_host = |host: &str| format!("GET /v1/1 HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
+    let with_connection = |options: &str| {
+        format!("GET /v1/1 HTTP/1.1\r\nHost: a\r\nConnection: {options}\r\n\r\n").into_bytes()
+    };
     let cases = [
         (get(b"/v1/\xff\xfe"), 400, "bad-path"),
         (get(b"/v1/%ff"), 400, "bad-path"),
@@ -162,6 +165,10 @@ async fn heads_of_doubtful_meaning_are_refused_behind_the_port_too() {
         ),
         (b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), 405, "method-not-allowed"),
         (b"TRACE /v1/4711 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), 405, "method-not-allowed"),
+        (with_connection("host"), 400, "bad-request"),
+        (with_connection("close, X-Forwarded-For"), 400, "bad-request"),
+        (with_connection("\"x-forwarded-proto\""), 400, "bad-request"),
+        (with_connection("a,b,c,d,e,f,g,h,i,j"), 400, "bad-request"),
     ];
     for (request, status, kind) in &cases {
         let answer = ask(&gateway, request).await;
@@ -178,4 +185,21 @@ async fn heads_of_doubtful_meaning_are_refused_behind_the_port_too() {
         metric_becomes(&gateway, &refusals, count).await;
     }
     assert_eq!(bank.calls().await, 0);
+}
+
+#[tokio::test]
+async fn a_method_that_no_route_takes_is_told_those_that_are_taken() {
+    let bank = Bank::start().await;
+    let gateway = Tollgate::start(&config(&bank)).await;
+    let every = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
+    for (request, allow) in
+        [("TRACE /v1/4711", every), ("TRACE /transfers", "POST"), ("GET /transfers", "POST")]
+    {
+        let answer = ask(&gateway, format!("{request} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        assert_problem(&answer, 405, "method-not-allowed");
+        assert_eq!(answer.header("allow"), allow, "{request}");
+        assert_eq!(answer.json()["detail"], format!("Allowed are {allow}."));
+    }
+    let tunnel = ask(&gateway, "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(tunnel.json()["detail"], "No API has this method.");
 }

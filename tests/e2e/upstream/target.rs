@@ -17,6 +17,7 @@ async fn path_query_and_host_are_rewritten_as_configured() {
     let routes = [
         route("plain", "    rewrite: { path: \"/echo/{path.account}\" }\n"),
         route("query", "    rewrite: { path: \"/echo?a={path.account}&b={query.b}\" }\n"),
+        route("needs", "    rewrite: { path: \"/echo/{query.b}?a={header.x-a}\" }\n"),
         route("host", "    rewrite: { path: /echo, host: core.bank.internal }\n"),
     ]
     .map(|route| route.replace("    account: path.account\n", ""));
@@ -26,6 +27,8 @@ async fn path_query_and_host_are_rewritten_as_configured() {
         ("/plain/a%20b?x=1&y=%2F", "/echo/a%20b?x=1&y=%2F"),
         ("/plain/a%3Fb%23c", "/echo/a%3Fb%23c"),
         ("/query/4711?b=x%26y&c=3", "/echo?a=4711&b=x%26y"),
+        // A parameter that the caller did not send is left out, as in composed parts.
+        ("/query/4711?c=3", "/echo?a=4711"),
         ("/echo/a/../b//c?q=a//b", "/echo/b/c?q=a//b"),
     ];
     for (asked, sent) in paths {
@@ -33,8 +36,19 @@ async fn path_query_and_host_are_rewritten_as_configured() {
         assert_eq!(answer.status, 200, "{asked}: {answer:?}");
         assert_eq!(answer.json()["path"], sent, "{asked}");
     }
-    let missing = gateway.get("/query/4711", "").await;
-    assert_eq!((missing.status.as_u16(), &*missing.problem()), (400, "bad-request"));
+    let have: &[(&str, &str)] = &[("x-a", "1")];
+    for (path, headers, lacks) in [
+        ("/needs/4711", have, "query.b"),
+        ("/needs/4711?b=", have, "query.b"),
+        ("/needs/4711?b=1", &[], "header.x-a"),
+    ] {
+        let missing = gateway.get_with(path, "", headers).await;
+        assert_eq!((missing.status.as_u16(), &*missing.problem()), (400, "bad-request"), "{path}");
+        let detail = missing.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(lacks), "{path}: {detail}");
+    }
+    let whole = gateway.get_with("/needs/4711?b=1", "", have).await;
+    assert_eq!(whole.json()["path"], "/echo/1?a=1");
     let told = gateway.get("/host/4711", "").await.json();
     assert_eq!(field(&told, "host"), ["core.bank.internal"]);
     let told = gateway.get("/echo/x", "").await.json();
