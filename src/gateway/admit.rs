@@ -209,7 +209,11 @@ fn charges(session: &Session, context: &Context) -> Result<Vec<Charge>, Refusal>
     for (id, key) in context.accounts.iter().zip(&context.account_keys) {
         let facts = Facts { account: Some(id), ..context.facts(headers) };
         let rules = route.quotas.iter();
-        charges.extend(rules.filter_map(|rule| Charge::for_request(rule, &facts, key)));
+        let charged = rules.filter_map(|rule| Charge::for_request(rule, &facts, key));
+        match context.accounts.len() {
+            1 => charges.extend(charged),
+            _ => charges.extend(charged.map(|charge| charge.naming(id))),
+        }
     }
     Ok(charges)
 }

@@ -45,6 +45,9 @@ impl Problem {
             members.insert("used".into(), quota.used.into());
             members.insert("window".into(), quota.state.window.as_secs().into());
             members.insert("retry-after".into(), whole_seconds(quota.state.reset).into());
+            if let Some(account) = &quota.state.account {
+                members.insert("account".into(), account.as_str().into());
+            }
         }
         body
     }

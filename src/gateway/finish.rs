@@ -5,8 +5,8 @@ use pingora_proxy::Session;
 
 use super::call;
 use super::context::{Arrival, Context};
-use super::problem;
 use super::shared::Shared;
+use super::{problem, standing};
 use crate::observe::Exchange;
 use crate::request::ValueSource;
 use crate::transform::TraceContext;
@@ -30,14 +30,12 @@ pub(super) fn finish(
     context.permits.clear();
 }
 
-/// Commits or gives back. What counts is what the caller got: an answer below 500, whole, from the
-/// backend's side. A caller who left early may have had it, so that counts.
+/// Commits or gives back, and notes where that leaves the caller.
 fn settle(context: &mut Context, status: u16, broke: bool) {
-    let Some(reservation) = context.reservation.take() else { return };
-    if context.source.is_cache() && !broke {
-        reservation.settle_hit();
-    } else {
-        reservation.settle(!context.upstream.failed && status < 500);
+    let end = standing::end(status, broke, context);
+    context.limits = standing::after(end, context).into_owned();
+    if let Some(reservation) = context.reservation.take() {
+        reservation.end(end);
     }
 }
 

@@ -26,6 +26,7 @@ mod serve;
 mod shared;
 mod signals;
 mod snapshot;
+mod standing;
 mod views;
 
 pub use context::Context;

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::forward;
 use crate::auth;
-use crate::request::{Challenge, LimitState, QuotaRefusal, Refusal, UnixMillis};
+use crate::request::{Challenge, QuotaRefusal, Refusal, UnixMillis};
 
 /// A refusal as callers see it (RFC 9457).
 #[derive(Clone, Debug, PartialEq)]
@@ -308,40 +308,6 @@ pub fn headers(refusal: &Refusal) -> Vec<(HeaderName, HeaderValue)> {
         fields.extend(value.ok().map(|value| (header::ALLOW, value)));
     }
     fields
-}
-
-/// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10): one item for each
-/// limit that applied.
-pub fn limit_headers(limits: &[LimitState]) -> Option<[(HeaderName, HeaderValue); 2]> {
-    if limits.is_empty() {
-        return None;
-    }
-    let policies = limits.iter().map(|state| {
-        format!(
-            "{};q={};w={}",
-            sf_string(&state.policy),
-            state.limit,
-            state.window.as_secs().max(1)
-        )
-    });
-    let standings = limits.iter().map(|state| {
-        format!(
-            "{};r={};t={}",
-            sf_string(&state.policy),
-            state.remaining,
-            whole_seconds(state.reset)
-        )
-    });
-    let join = |items: Vec<String>| HeaderValue::from_str(&items.join(", ")).ok();
-    Some([
-        (HeaderName::from_static("ratelimit-policy"), join(policies.collect())?),
-        (HeaderName::from_static("ratelimit"), join(standings.collect())?),
-    ])
-}
-
-/// An sf-string (RFC 9651 section 3.3.3). Names of policies are checked to be printable ASCII.
-fn sf_string(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// Rounded up, so that a caller who waits this long is not refused again.

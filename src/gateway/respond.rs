@@ -6,7 +6,7 @@ use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::context::Context;
-use super::{answer, problem};
+use super::{answer, problem, standing};
 use crate::config::model::{Action, Dialect};
 use crate::observe::Source;
 use crate::request::{Refusal, Template};
@@ -128,7 +128,8 @@ pub(super) fn stamp(head: &mut ResponseHeader, context: &Context) -> pingora::Re
     head.insert_header(transform::REQUEST_ID, &context.head.request_id)?;
     head.insert_header(transform::INTERACTION_ID, &context.interaction_id)?;
     // What the account's owner said of its quotas stays beside this gateway's rates.
-    for (name, value) in problem::limit_headers(&context.limits).into_iter().flatten() {
+    let limits = standing::after(standing::end(head.status.as_u16(), false, context), context);
+    for (name, value) in standing::headers(&limits).into_iter().flatten() {
         match context.forward {
             Some(_) => head.append_header(name, value).map(drop)?,
             None => head.insert_header(name, value)?,

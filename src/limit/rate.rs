@@ -11,6 +11,8 @@ use crate::request::{LimitState, Refusal, UnixMillis};
 /// The counts of one rate.
 pub(super) struct RateCounts {
     policy: Arc<str>,
+    /// What may come at once and the time in which that much comes back, or the rate itself if
+    /// that is more: a caller never has more left than the limit he is told.
     limit: u64,
     window: Duration,
     pace: Pace,
@@ -26,10 +28,14 @@ enum Counts {
 
 impl RateCounts {
     pub fn new(rate: &Rate) -> Self {
+        let (requests, limit) = (u64::from(rate.requests.get()), rate.requests.max(rate.burst));
+        let limit = u64::from(limit.get());
+        // In whole seconds, as it is told, and rather a moment too long.
+        let seconds = rate.window.as_secs().saturating_mul(limit).div_ceil(requests);
         Self {
             policy: rate.name.clone(),
-            limit: u64::from(rate.requests.get()),
-            window: rate.window,
+            limit,
+            window: Duration::from_secs(seconds),
             pace: Pace::of(rate),
             counts: match rate.per.is_empty() {
                 true => Counts::One(AtomicU64::new(0)),
@@ -85,6 +91,7 @@ impl RateCounts {
             window: self.window,
             remaining: verdict.remaining,
             reset: Duration::from_nanos(verdict.until_more),
+            account: None,
         }
     }
 }

@@ -93,10 +93,12 @@ fn a_client_over_its_rate_is_told_when_to_come_back_and_others_are_served() {
         refusal,
         Refusal::RateLimited(LimitState {
             policy: "per-client".into(),
-            limit: 2,
-            window: Duration::from_secs(1),
+            // What may come at once, and in what time all of it is there again.
+            limit: 4,
+            window: Duration::from_secs(2),
             remaining: 0,
             reset: Duration::from_millis(500),
+            account: None,
         })
     );
     clock.advance(Duration::from_millis(500));

@@ -7,7 +7,7 @@ use super::window::Terms;
 use crate::account::AccountKey;
 use crate::config::model::QuotaRule;
 use crate::journal::{Bucket, Label};
-use crate::request::{Facts, ValueSource};
+use crate::request::{AccountId, Facts, ValueSource};
 
 /// What separates the parts of a bucket's dimensions, and what marks other spellings of a value.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b',').add(b'%').add(b'=').add(b'#').add(b'~');
@@ -21,6 +21,7 @@ pub struct Charge {
     rule: Arc<QuotaRule>,
     bucket: Bucket,
     terms: Terms,
+    named: Option<AccountId>,
 }
 
 impl Charge {
@@ -38,8 +39,15 @@ impl Charge {
                 rule: Arc::clone(rule),
                 bucket: Bucket { account: *account.as_bytes(), label: Arc::new(label) },
                 terms: Terms::of(rule),
+                named: None,
             }
         })
+    }
+
+    /// The same with the account's own name, by which its caller is told where it stands: for
+    /// requests about several.
+    pub fn naming(self, account: &AccountId) -> Self {
+        Self { named: Some(account.clone()), ..self }
     }
 
     /// The rule.
@@ -55,6 +63,10 @@ impl Charge {
     /// What tells its bucket from others of the same account and rule, as in `client=budget-app`.
     pub fn dimensions(&self) -> &str {
         &self.bucket.label.dimensions
+    }
+
+    pub(super) fn named(&self) -> Option<&AccountId> {
+        self.named.as_ref()
     }
 
     pub(super) fn bucket(&self) -> &Bucket {
@@ -106,7 +118,7 @@ mod tests {
     use super::*;
     use crate::account::AccountHasher;
     use crate::config::model::{Accuracy, Counts, Unavailable, Window};
-    use crate::request::{AccountId, Captures, Condition, NormalPath, RequestHead, RouteId};
+    use crate::request::{Captures, Condition, NormalPath, RequestHead, RouteId};
 
     fn rule(per: &[&str], when: Option<&str>) -> Arc<QuotaRule> {
         Arc::new(QuotaRule {

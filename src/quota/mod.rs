@@ -29,7 +29,7 @@ pub use owner::{
     Answer, Ask, Bounds, Effect, Event, Held, Now, Out, Owner, Place, Role, Standing, Waiter,
     Wants, Why,
 };
-pub use reserve::{Lack, NotReserved, Reservation};
+pub use reserve::{End, Lack, NotReserved, Reservation};
 pub use service::{Patience, QuotaError, Quotas};
 pub use view::{BucketView, PartitionView};
 pub use window::{EXACT_LIMIT, EXACT_PERIODS, Frame, SUB_WINDOWS, Terms};

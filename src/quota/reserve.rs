@@ -33,6 +33,8 @@ struct Hold {
     partition: Arc<Partition>,
     held: Held,
     book: Book,
+    /// Where it leaves the caller.
+    state: LimitState,
 }
 
 /// Where a use was written down.
@@ -63,6 +65,27 @@ pub enum NotReserved {
         /// The partition.
         partition: u32,
     },
+}
+
+/// How a request ended, as far as its uses go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The backend answered it.
+    Served,
+    /// It was answered from the cache.
+    Hit,
+    /// The backend failed.
+    Failed,
+}
+
+impl End {
+    fn gives_back(self, rule: &QuotaRule) -> bool {
+        match self {
+            Self::Served => false,
+            Self::Hit => !rule.count_hits,
+            Self::Failed => rule.counts == Counts::Success,
+        }
+    }
 }
 
 impl From<Refusal> for NotReserved {
@@ -243,7 +266,7 @@ impl Reservation {
             Unavailable::Allow => {
                 missing.count_later(partition, charge);
                 self.unaccounted = true;
-                self.states.push(limit_state(rule, fold, now));
+                self.states.push(limit_state(charge, fold, now));
                 Ok(QuotaOutcome::Unavailable)
             }
             Unavailable::Local => {
@@ -270,8 +293,9 @@ impl Reservation {
         standing: Standing,
     ) {
         let (rule, partition) = (Arc::clone(charge.rule()), Arc::clone(partition));
-        self.states.push(limit_state(&rule, standing, partition.wall()));
-        self.holds.push(Hold { rule, partition, held, book });
+        let state = limit_state(charge, standing, partition.wall());
+        self.states.push(state.clone());
+        self.holds.push(Hold { rule, partition, held, book, state });
     }
 
     /// Where the caller stands after this use, for each charge in turn.
@@ -293,18 +317,26 @@ impl Reservation {
         self.unaccounted
     }
 
+    /// Where the caller stands, as [`states`](Self::states) has it, in the rules that will give
+    /// their use back at such an end.
+    pub fn given_back(&self, end: End) -> impl Iterator<Item = &LimitState> {
+        self.holds.iter().filter(move |hold| end.gives_back(&hold.rule)).map(|hold| &hold.state)
+    }
+
     /// The answer is known, from the backend: gives back the uses of rules that count successes
     /// only if it was none.
-    pub fn settle(mut self, success: bool) {
-        self.give_back(|rule| match rule.counts {
-            Counts::Success => !success,
-            Counts::All => false,
-        });
+    pub fn settle(self, success: bool) {
+        self.end(if success { End::Served } else { End::Failed });
     }
 
     /// The answer came from the cache: gives back the uses of rules that don't count those.
-    pub fn settle_hit(mut self) {
-        self.give_back(|rule| !rule.count_hits);
+    pub fn settle_hit(self) {
+        self.end(End::Hit);
+    }
+
+    /// Gives back what such an end does not use.
+    pub fn end(mut self, end: End) {
+        self.give_back(|rule| end.gives_back(rule));
     }
 
     /// Keeps all uses, as dropping does.
@@ -368,7 +400,7 @@ fn count(metrics: &Metrics, rule: &QuotaRule, outcome: QuotaOutcome) {
 
 fn exceeded(partition: &Partition, charge: &Charge, standing: Standing) -> Refusal {
     Refusal::QuotaExceeded(QuotaRefusal {
-        state: limit_state(charge.rule(), standing, partition.wall()),
+        state: limit_state(charge, standing, partition.wall()),
         used: standing.used,
         partition: partition.number,
         offset: standing.offset,
@@ -376,12 +408,14 @@ fn exceeded(partition: &Partition, charge: &Charge, standing: Standing) -> Refus
 }
 
 /// As the RateLimit fields say it.
-pub(super) fn limit_state(rule: &QuotaRule, standing: Standing, now: UnixMillis) -> LimitState {
+pub(super) fn limit_state(charge: &Charge, standing: Standing, now: UnixMillis) -> LimitState {
+    let rule = charge.rule();
     LimitState {
         policy: Arc::clone(&rule.name),
         limit: rule.limit.get(),
         window: rule.window.length(),
         remaining: rule.limit.get().saturating_sub(standing.used),
         reset: standing.resets.since(now),
+        account: charge.named().cloned(),
     }
 }

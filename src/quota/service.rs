@@ -150,7 +150,7 @@ impl Quotas {
             (partition.owner().standing(charge.bucket(), charge.terms(), now), now)
         });
         let (standing, now) = standing.unwrap_or_default();
-        limit_state(charge.rule(), standing, now)
+        limit_state(charge, standing, now)
     }
 
     /// All buckets of an account that count now. `rules` are those of the configuration; of a

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::AccountId;
+
 /// Where a caller stands against one limit, for the RateLimit and RateLimit-Policy fields
 /// (draft-ietf-httpapi-ratelimit-headers-10).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,4 +17,6 @@ pub struct LimitState {
     pub remaining: u64,
     /// Time until more are available (`t`).
     pub reset: Duration,
+    /// Whose uses these are (`pk`), where a request is about several accounts.
+    pub account: Option<AccountId>,
 }

@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::config::model::Dialect;
+use crate::request::LimitState;
 
 fn quota() -> Refusal {
     Refusal::QuotaExceeded(QuotaRefusal {
@@ -11,6 +12,7 @@ fn quota() -> Refusal {
             window: Duration::from_secs(86_400),
             remaining: 0,
             reset: Duration::from_millis(3_600_500),
+            account: None,
         },
         used: 4,
         partition: 3,
@@ -37,6 +39,17 @@ fn an_exceeded_quota_says_why_and_until_when_and_nothing_internal() {
     assert!(!body.to_string().contains("offset"));
 }
 
+#[test]
+fn of_several_accounts_the_one_whose_quota_is_used_up_is_named() {
+    let Refusal::QuotaExceeded(mut refusal) = quota() else { unreachable!() };
+    refusal.state.account = Some(crate::request::AccountId::parse("303").unwrap());
+    let refusal = Refusal::QuotaExceeded(refusal);
+    let problem = describe(&refusal, NOW);
+    let (_, body) = problem.body(&refusal, Dialect::Problem, "r-1");
+    assert_eq!(body["account"], "303");
+    assert!(!problem.detail.contains("303"), "the detail may stand in a log");
+}
+
 /// One refusal of every kind.
 fn every_refusal() -> Vec<Refusal> {
     let state = LimitState {
@@ -45,6 +58,7 @@ fn every_refusal() -> Vec<Refusal> {
         window: Duration::from_secs(1),
         remaining: 0,
         reset: Duration::from_millis(100),
+        account: None,
     };
     let cluster: std::sync::Arc<str> = "cards".into();
     vec![
@@ -139,12 +153,4 @@ fn each_api_family_hears_its_own_dialect() {
     assert_eq!(fdx["code"], "429");
     let (_, berlin) = problem.body(&quota(), Dialect::BerlinGroup, "r-1");
     assert_eq!(berlin["tppMessages"][0]["code"], "ACCESS_EXCEEDED");
-}
-
-#[test]
-fn limits_are_told_as_structured_fields() {
-    let Refusal::QuotaExceeded(refusal) = quota() else { unreachable!() };
-    let [(_, policy), (_, standing)] = limit_headers(&[refusal.state]).unwrap();
-    assert_eq!(policy, "\"unattended\";q=4;w=86400");
-    assert_eq!(standing, "\"unattended\";r=0;t=3601");
 }

@@ -161,6 +161,8 @@ async fn a_burst_may_come_at_once_and_what_was_used_comes_back() {
     let gateway = Tollgate::start(&config(&bank)).await;
     for left in [2, 1, 0] {
         let answer = gateway.get("/burst", "").await;
+        // Three at once, and three hours until they are there again.
+        assert_eq!(answer.header("ratelimit-policy"), "\"burst\";q=3;w=10800");
         assert_eq!(
             (answer.status.as_u16(), parameter(answer.header("ratelimit"), "r")),
             (200, left)

@@ -179,3 +179,32 @@ async fn with_a_separator_every_field_and_list_item_is_charged_and_must_be_grant
     let answer = world.gateway.send(Method::POST, "/body", &token, &[json_type], twice).await;
     assert_eq!((answer.status.as_u16(), &*answer.problem()), (400, "malformed-body"));
 }
+
+#[tokio::test]
+async fn of_several_accounts_each_standing_and_the_one_that_is_full_are_named() {
+    let routes =
+        route("query", "{ from: query.acc, separator: \",\" }") + &route("one", "query.acc");
+    let world = World::start(RULES, &routes).await;
+    let get = async |path: &str| world.gateway.get(path, &world.token).await;
+    // The parameter `pk` is a byte sequence (RFC 9651): base64 between colons.
+    let (pk_302, pk_303) = ("pk=:MzAy:", "pk=:MzAz:");
+    assert_eq!(get("/one?acc=303").await.status, 200);
+    let both = get("/query?acc=302,303").await;
+    assert_eq!(both.status, 200, "{both:?}");
+    let told: Vec<&str> = both.header("ratelimit").split(", ").collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    for (account, left) in [(pk_302, 1), (pk_303, 0)] {
+        let one = told.iter().find(|item| item.ends_with(account)).unwrap();
+        assert!(one.starts_with(&format!("\"day\";r={left};t=")), "{told:?}");
+    }
+    assert_eq!(both.header("ratelimit-policy"), "\"day\";q=2;w=86400", "one policy");
+    let full = get("/query?acc=302,303").await;
+    assert_eq!((full.status.as_u16(), &*full.problem()), (429, "quota-exceeded"));
+    assert_eq!(full.json()["account"], "303");
+    assert!(full.header("ratelimit").contains(pk_303), "{full:?}");
+    assert_eq!(world.used("302", "day").await, 1, "all or none");
+    let one = get("/one?acc=303").await;
+    assert!(one.json().get("account").is_none() && !one.header("ratelimit").contains("pk="));
+    let log = std::fs::read_to_string(world.gateway.folder().join("access.log")).unwrap();
+    assert!(!log.contains("MzAz"), "{log}");
+}
