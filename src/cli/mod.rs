@@ -4,6 +4,7 @@ mod admin_client;
 mod args;
 mod check;
 mod explain;
+mod log;
 mod run;
 
 use std::process::ExitCode;

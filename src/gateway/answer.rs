@@ -17,6 +17,10 @@ use crate::upstream::Outcome;
 /// The client's request lacks a value that the rewritten path needs.
 pub(super) const UNUSABLE_VALUE: ErrorType = ErrorType::Custom("unusable value");
 
+/// The backend's answer can't be given on as the route wants it; the context says why, in words
+/// for operators.
+pub(super) const UNUSABLE_ANSWER: ErrorType = ErrorType::Custom("unusable answer");
+
 /// Makes the head that the backend sees. Runs for each try on a fresh copy.
 pub(super) fn prepare_request(
     session: &Session,
@@ -131,7 +135,10 @@ pub(super) fn edit_upstream_body(
     if !end_of_stream {
         return Ok(());
     }
-    match transform::edit_body(&edits.body, gathered) {
+    context.stages.begin("transform");
+    let edited = transform::edit_body(&edits.body, gathered);
+    context.stages.end();
+    match edited {
         Ok(edited) => *body = Some(Bytes::from(edited)),
         Err(error) => return unusable(format!("in the backend's answer, {error}")),
     }
@@ -141,7 +148,7 @@ pub(super) fn edit_upstream_body(
 const TOO_LARGE: &str = "the backend's body is larger than may be edited";
 
 fn unusable(why: impl Into<ImmutStr>) -> pingora::Result<()> {
-    Error::e_explain(ErrorType::InvalidHTTPHeader, why).map_err(Error::into_up)
+    Error::e_explain(UNUSABLE_ANSWER, why).map_err(Error::into_up)
 }
 
 /// Edits that may depend on the caller; for answers from the vault too.

@@ -66,6 +66,12 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
             "The request has too many or too large header fields",
             "Send fewer or smaller header fields.",
         ),
+        Refusal::HeadTimeout => problem(
+            StatusCode::REQUEST_TIMEOUT,
+            "header-timeout",
+            "The request's head came too slowly",
+            "Send the whole head at once.",
+        ),
         Refusal::Unauthenticated(challenge) => problem(
             StatusCode::UNAUTHORIZED,
             "unauthenticated",
@@ -91,7 +97,7 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
             StatusCode::FORBIDDEN,
             "forbidden",
             "This caller may not do this",
-            "The access token is valid, but does not allow this request.",
+            "This request is not allowed for who sends it, or not from where it is sent.",
         ),
         Refusal::RateLimited(state) => problem(
             StatusCode::TOO_MANY_REQUESTS,
@@ -223,21 +229,8 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
     }
 }
 
-/// What only operators are told: what stands in the configuration and in the journal.
-pub fn operator_detail(refusal: &Refusal) -> Option<String> {
-    match refusal {
-        Refusal::Forbidden { rule } => Some(format!("{rule} does not hold")),
-        Refusal::QuotaExceeded(quota) => Some(format!(
-            "{} of {} used as of offset {} of partition {}",
-            quota.used, quota.state.limit, quota.offset, quota.partition
-        )),
-        Refusal::NoEndpoint { cluster }
-        | Refusal::UpstreamFailed { cluster }
-        | Refusal::UpstreamTimeout { cluster } => Some(format!("cluster '{cluster}'")),
-        Refusal::NotOwner { partition } => Some(format!("of partition {partition}")),
-        Refusal::PartFailed { part, .. } => Some(format!("part '{part}'")),
-        _ => None,
-    }
+pub(super) fn methods(methods: &[http::Method]) -> String {
+    methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn quota_detail(quota: &QuotaRefusal, now: UnixMillis) -> String {
@@ -252,7 +245,7 @@ fn quota_detail(quota: &QuotaRefusal, now: UnixMillis) -> String {
 }
 
 /// A span in the largest unit that divides it: `24 hours`, `90 seconds`.
-fn span_text(span: Duration) -> String {
+pub(super) fn span_text(span: Duration) -> String {
     let seconds = span.as_secs();
     let (count, unit) = match seconds {
         s if s >= 172_800 && s % 86_400 == 0 => (s / 86_400, "day"),
@@ -285,8 +278,7 @@ pub fn headers(refusal: &Refusal) -> Vec<(HeaderName, HeaderValue)> {
         fields.push((forward::NOT_OWNER, HeaderValue::from_static("1")));
     }
     if let Refusal::MethodNotAllowed { allow } = refusal {
-        let methods: Vec<&str> = allow.iter().map(http::Method::as_str).collect();
-        let value = HeaderValue::from_str(&methods.join(", "));
+        let value = HeaderValue::from_str(&methods(allow));
         fields.extend(value.ok().map(|value| (header::ALLOW, value)));
     }
     fields

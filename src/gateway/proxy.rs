@@ -161,11 +161,14 @@ impl ProxyHttp for Gateway {
     fn should_serve_stale(
         &self,
         session: &mut Session,
-        _context: &mut Context,
+        context: &mut Context,
         error: Option<&Error>,
     ) -> bool {
         let stale = vault::policy::serves_stale(error);
         if stale {
+            if let Some(error) = error {
+                call::note_trouble(error, context);
+            }
             // As in `fail_to_proxy`: after an error Pingora closes the connection.
             session.set_keepalive(None);
         }
@@ -212,7 +215,7 @@ impl ProxyHttp for Gateway {
     ) -> Box<Error> {
         match context.forward {
             Some(_) => forward::failed(&self.shared, session, context, error, false),
-            None => call::failed(session, context, error),
+            None => call::not_connected(session, context, error),
         }
     }
 
@@ -263,6 +266,9 @@ impl ProxyHttp for Gateway {
         if let Some(refusal) = context.lateness() {
             return Err(refused(context, refusal));
         }
+        if end_of_stream {
+            context.stages.end();
+        }
         answer::edit_upstream_body(body, end_of_stream, context)?;
         Ok(None)
     }
@@ -275,6 +281,10 @@ impl ProxyHttp for Gateway {
     ) -> pingora::Result<()> {
         if context.forward.is_none() {
             caching::note_source(&self.shared, session, context);
+            if context.source.is_cache() {
+                // What comes now is the client's time.
+                context.stages.end();
+            }
             caching::describe(session, response, context)?;
             answer::edit_head(session, response, context)?;
         }
@@ -304,6 +314,8 @@ impl ProxyHttp for Gateway {
         if error.esource() != &ErrorSource::Downstream {
             context.upstream.failed = true;
         }
+        context.stages.end();
+        call::note_trouble(error, context);
         let unanswered = session.as_downstream().response_written().is_none();
         // Pingora closes the connection after this, whatever is said below. The answer must
         // announce it, or the client's next request runs into the close.
@@ -324,6 +336,11 @@ impl ProxyHttp for Gateway {
     fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
         // The access log has it, with the request's id; twice is noise.
         true
+    }
+
+    /// Pingora's own log lines name the request by it. The path may have an account number.
+    fn request_summary(&self, _: &Session, context: &Context) -> String {
+        format!("request {}", context.head.request_id)
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {

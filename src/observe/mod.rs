@@ -5,9 +5,11 @@ mod access_log;
 mod event;
 mod exchange;
 mod metrics;
+mod moment;
 mod names;
 
 pub use access_log::AccessLog;
 pub use event::{ClaimReason, Event, ForwardOutcome, QuotaOutcome, VaultOperation};
 pub use exchange::{Exchange, Source};
 pub use metrics::{InProgress, Metrics};
+pub use moment::{Moment, Size};
