@@ -14,8 +14,10 @@ bank_pid= tollgate_pid=
 source "$root/scripts/demo-lib.sh"
 
 stop() {
-  [[ -n "$tollgate_pid" ]] && kill "$tollgate_pid" 2>/dev/null
-  [[ -n "$bank_pid" ]] && kill "$bank_pid" 2>/dev/null
+  # After Ctrl-C they may have gone already; what is left must be removed all the same.
+  for pid in $tollgate_pid $bank_pid; do
+    kill "$pid" 2>/dev/null || true
+  done
   wait 2>/dev/null || true
   rm -rf "$work"
 }

@@ -42,7 +42,7 @@ fn quota_line(bucket: &Value) -> String {
 pub(super) fn reset_quota(admin: &AdminArgs, account: &str) -> Exit {
     let path = format!("/quotas/{}/reset", escaped(account));
     run(admin, reqwest::Method::POST, &path, None, |done| {
-        println!("given back: {} counts", done["buckets"]);
+        println!("given back: {}", count(&done["buckets"], "count"));
     })
 }
 
@@ -114,8 +114,16 @@ pub(super) fn purge_cache(admin: &AdminArgs, what: &PurgeArgs) -> Exit {
         (None, None) => json!({ "all": true }),
     };
     run(admin, reqwest::Method::POST, "/cache/purge", Some(body), |done| {
-        println!("removed: {} answers", done["entries"]);
+        println!("removed: {}", count(&done["entries"], "answer"));
+        if let (Some(route), Some(false)) = (&what.route, done["route_in_use"].as_bool()) {
+            eprintln!("note: no route '{route}' is in use; GET /routes lists those that are");
+        }
     })
+}
+
+/// `1 answer`, `2 answers`.
+fn count(number: &Value, what: &str) -> String {
+    format!("{number} {what}{}", if number.as_u64() == Some(1) { "" } else { "s" })
 }
 
 fn escaped(account: &str) -> String {
@@ -142,6 +150,12 @@ fn run(
             let detail = answer.get("detail").and_then(Value::as_str);
             let detail = detail.unwrap_or("no reason was given");
             eprintln!("refused ({}): {detail}", status.as_u16());
+            if status == reqwest::StatusCode::UNAUTHORIZED {
+                let what = if admin.token.is_some() { "another token" } else { "a token" };
+                eprintln!(
+                    "hint: put {what} into TOLLGATE_ADMIN_TOKEN: `admin.token` of the gateway's configuration"
+                );
+            }
             Exit::Refused
         }
         Err(error) => {

@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use crate::request::AccountId;
+
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TOLLGATE_COMMIT"), ")");
 
 const EXAMPLES: &str = "\
@@ -133,7 +135,8 @@ pub struct AdminArgs {
         global = true,
         env = "TOLLGATE_ADMIN",
         default_value = "http://127.0.0.1:9901",
-        value_name = "URL"
+        value_name = "URL",
+        value_parser = url
     )]
     pub admin: String,
     /// Token for changing calls; better given as TOLLGATE_ADMIN_TOKEN than in a process list.
@@ -150,11 +153,13 @@ pub enum QuotaCommand {
     /// What an account has used, by rule.
     Show {
         /// The account.
+        #[arg(value_parser = account)]
         account: String,
     },
     /// Give an account all its quotas back.
     Reset {
         /// The account.
+        #[arg(value_parser = account)]
         account: String,
     },
 }
@@ -165,6 +170,7 @@ pub enum CacheCommand {
     /// Which answers of an account are kept.
     Show {
         /// The account.
+        #[arg(value_parser = account)]
         account: String,
     },
     /// Remove answers.
@@ -180,7 +186,7 @@ pub enum CacheCommand {
 #[group(required = true, multiple = false)]
 pub struct PurgeArgs {
     /// All answers of an account.
-    #[arg(long)]
+    #[arg(long, value_parser = account)]
     pub account: Option<String>,
     /// All answers of a route.
     #[arg(long)]
@@ -188,6 +194,17 @@ pub struct PurgeArgs {
     /// All answers.
     #[arg(long)]
     pub all: bool,
+}
+
+/// Where an admin port can be.
+fn url(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).ok();
+    let is_port = url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if is_port { Ok(text.to_owned()) } else { Err("write it as in http://127.0.0.1:9901".into()) }
+}
+
+fn account(text: &str) -> Result<String, String> {
+    AccountId::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod args;
 mod check;
 mod explain;
 mod kafka;
+mod log;
 mod run;
 
 use std::process::ExitCode;

@@ -1,8 +1,8 @@
 use std::path::Path;
 
-use tracing_subscriber::EnvFilter;
+use rustix::fs::Mode;
 
-use super::Exit;
+use super::{Exit, log};
 use crate::admin::{AdminPort, router};
 use crate::config;
 use crate::gateway::{self, Started};
@@ -16,7 +16,9 @@ pub(super) fn run(path: &Path) -> Exit {
             return Exit::Refused;
         }
     };
-    start_log(&config.observe.log);
+    log::start(&config.observe.log);
+    // Counts, keys and kept answers are this user's alone, in whatever way a file of them is made.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let admin = config.admin.clone();
     let started = match gateway::start(path, config) {
         Ok(started) => started,
@@ -40,11 +42,4 @@ fn serve_admin(started: &Started, admin: &config::model::Admin) -> std::io::Resu
     let router = router(started.control());
     started.runtime().spawn(port.serve(router));
     Ok(())
-}
-
-/// The program's own log: JSON lines on standard error, Pingora's among them.
-fn start_log(filter: &str) {
-    // The check has read the filter; RUST_LOG wins for the case that nobody may edit the file.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
-    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
 }

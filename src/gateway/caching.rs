@@ -41,8 +41,9 @@ pub(super) fn only_if_cached(session: &Session, context: &Context) -> bool {
 }
 
 /// Turns the cache on for this request, where its route keeps answers.
-pub(super) fn enable(shared: &Shared, session: &mut Session, context: &Context) {
+pub(super) fn enable(shared: &Shared, session: &mut Session, context: &mut Context) {
     if policy(session, context).is_some() {
+        context.stages.begin("vault");
         let patience = context.time_left().unwrap_or(Duration::MAX);
         shared.vault.enable_on(&mut session.cache, patience);
     }

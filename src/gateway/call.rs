@@ -16,7 +16,7 @@ use crate::compose::{ComposeInputs, Composer};
 use crate::listener;
 use crate::observe::Event;
 use crate::request::Refusal;
-use crate::upstream::{LiveCluster, Outcome, Tried};
+use crate::upstream::{Failure, LiveCluster, Outcome, Tried, Wait};
 
 /// The peer for the next try.
 pub(super) fn next_peer(session: &Session, context: &mut Context) -> Result<HttpPeer, Refusal> {
@@ -25,10 +25,17 @@ pub(super) fn next_peer(session: &Session, context: &mut Context) -> Result<Http
     }
     let Some(plan) = context.plan.clone() else { return Err(Refusal::NoRoute) };
     context.upstream.tries += 1;
+    context.upstream.status = None;
     context.upstream.started.get_or_insert_with(Instant::now);
     match &plan.target {
-        Target::Cluster(cluster) => pick(cluster, session, context),
-        Target::Composer(composer) => Ok(compose(composer, session, context)),
+        Target::Cluster(cluster) => {
+            context.stages.begin("upstream");
+            pick(cluster, session, context)
+        }
+        Target::Composer(composer) => {
+            context.stages.begin("compose");
+            Ok(compose(composer, session, context))
+        }
         Target::Gateway => Err(Refusal::Internal),
     }
 }
@@ -70,11 +77,22 @@ fn compose(composer: &Arc<Composer>, session: &Session, context: &mut Context) -
     composer.peer(Arc::new(inputs), &context.composed)
 }
 
+/// Notes that no connection came about and decides whether there is another try.
+pub(super) fn not_connected(
+    session: &Session,
+    context: &mut Context,
+    error: Box<Error>,
+) -> Box<Error> {
+    let trouble = Failure::connecting(&error).to_string();
+    failed(session, context, error, trouble)
+}
+
 /// Notes a try that failed and decides whether there is another.
-pub(super) fn failed(
+fn failed(
     session: &Session,
     context: &mut Context,
     mut error: Box<Error>,
+    trouble: String,
 ) -> Box<Error> {
     if waited_for_client(&error, context) {
         context.refusal = Some(Refusal::BodyTimeout);
@@ -83,8 +101,11 @@ pub(super) fn failed(
         return error;
     }
     let outcome = outcome_of(&error);
-    if let (Some(outcome), Some(picked)) = (outcome, &context.upstream.picked) {
-        picked.report(outcome);
+    if let Some(outcome) = outcome {
+        context.upstream.trouble = Some(trouble.clone());
+        if let Some(picked) = &context.upstream.picked {
+            picked.report_because(outcome, trouble);
+        }
     }
     error.set_retry(outcome.is_some_and(|outcome| may_retry(session, context, outcome)));
     error
@@ -113,7 +134,34 @@ pub(super) fn broke(
         error.set_retry(true);
         return error;
     }
-    failed(session, context, error)
+    let trouble = trouble_of(&error, context);
+    failed(session, context, error, trouble)
+}
+
+/// What was wrong with an answer, or kept it from coming, in words for operators.
+pub(super) fn trouble_of(error: &Error, context: &Context) -> String {
+    match error.etype() {
+        etype if *etype == edited::UNUSABLE_ANSWER => {
+            let why = error.context.as_ref().map(|why| why.as_str());
+            why.unwrap_or("the answer can't be used").to_owned()
+        }
+        ErrorType::HTTPStatus(code) => format!("answered {code}"),
+        _ if context.upstream.status.is_none() => Failure::waiting(error).to_string(),
+        _ => Failure::reading(error).to_string(),
+    }
+}
+
+/// Notes for operators why a request got no answer of its own.
+pub(super) fn note_trouble(error: &Error, context: &mut Context) {
+    if context.lateness().is_some() {
+        let before = context.upstream.trouble.take();
+        let late = Wait::Total.to_string();
+        context.upstream.trouble =
+            Some(before.map_or(late.clone(), |before| format!("{late}; before that: {before}")));
+    } else if error.esource() == &pingora::ErrorSource::Upstream {
+        let trouble = trouble_of(error, context);
+        context.upstream.trouble.get_or_insert(trouble);
+    }
 }
 
 /// Whether the backend was silent because it had not got the whole request: then the client was

@@ -112,6 +112,8 @@ pub(super) struct UpstreamCall {
     pub confirmation: Option<HeaderMap>,
     /// The answer broke off or could not be used.
     pub failed: bool,
+    /// What went wrong last, for operators.
+    pub trouble: Option<String>,
 }
 
 /// Seconds spent in each stage.

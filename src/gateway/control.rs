@@ -1,5 +1,6 @@
 //! What operators may see and do; `admin` puts it on a port.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -12,6 +13,7 @@ use super::snapshot::Snapshot;
 use super::views;
 use crate::account::AccountKey;
 use crate::config::model::Secret;
+use crate::observe::{Moment, Size};
 use crate::request::{AccountError, AccountId, RouteId};
 
 /// The operators' hand on the gateway.
@@ -82,7 +84,26 @@ impl Control {
 
     /// All metrics in OpenMetrics text format.
     pub fn metrics(&self) -> String {
-        self.shared.metrics.exposition()
+        self.shared.metrics.exposition_with(&self.moment())
+    }
+
+    fn moment(&self) -> Moment {
+        let mut endpoints = BTreeMap::new();
+        for cluster in self.snapshot.load().clusters.describe() {
+            for endpoint in cluster.endpoints {
+                // One address may stand behind two names.
+                let usable = endpoints.entry((cluster.name.clone(), endpoint.address));
+                *usable.or_insert(false) |= endpoint.usable;
+            }
+        }
+        let ports = self.reloader.ports().views();
+        let vault = self.shared.vault.stats();
+        Moment {
+            endpoints,
+            connections: ports.iter().map(|port| (port.address, port.connections)).collect(),
+            memory: Size { bytes: vault.memory_bytes, entries: vault.memory_entries },
+            disk: Size { bytes: vault.disk_bytes, entries: vault.disk_entries },
+        }
     }
 
     /// The configuration in use, without secrets, and how the last reload went.
@@ -102,7 +123,7 @@ impl Control {
 
     /// The clusters with their endpoints.
     pub fn clusters(&self) -> Value {
-        json!(self.snapshot.load().clusters.describe())
+        self.snapshot.load().clusters.describe().iter().map(views::cluster).collect()
     }
 
     /// The identity providers with their keys.
@@ -188,7 +209,14 @@ impl Control {
             Purge::Route(route) => vault.purge_route(route).await,
             Purge::All => vault.purge_all().await,
         };
-        report.map(|report| json!({ "entries": report.entries })).map_err(|error| error.to_string())
+        let report = report.map_err(|error| error.to_string())?;
+        let mut view = json!({ "entries": report.entries });
+        if let (Purge::Route(route), Some(members)) = (what, view.as_object_mut()) {
+            // Answers of a route that is gone can be purged too, but a slip should be seen.
+            let in_use = self.snapshot.load().config.routes.iter().any(|it| it.id == *route);
+            members.insert("route_in_use".into(), in_use.into());
+        }
+        Ok(view)
     }
 
     /// Loads the configuration again.

@@ -1,20 +1,21 @@
 //! Answers to requests whose head never became one: malformed, too large, too slow.
 
 use std::fmt::Write;
-use std::net::IpAddr;
 
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::problem;
 use super::shared::Shared;
+use super::shown;
+use super::{detail, problem};
 use crate::config::model::Dialect;
+use crate::listener::EarlyRequest;
 use crate::observe::{Exchange, Source};
-use crate::request::Refusal;
 
 /// The whole answer as it goes over the wire; also writes the access log's line and the metrics,
 /// as no hook will see the request.
-pub(super) fn answer(shared: &Shared, refusal: &Refusal, address: IpAddr) -> Bytes {
+pub(super) fn answer(shared: &Shared, request: &EarlyRequest<'_>) -> Bytes {
+    let refusal = request.refusal;
     let now = shared.clock.now();
     let request_id = Uuid::now_v7().to_string();
     let problem = problem::describe(refusal, now);
@@ -33,14 +34,19 @@ pub(super) fn answer(shared: &Shared, refusal: &Refusal, address: IpAddr) -> Byt
     }
     text.push_str("\r\n");
     text.push_str(&body);
+    let (path, detail) = (shown::without_numbers(request.path), detail::of_refusal(refusal));
     let exchange = Exchange {
         started: now,
         request_id: &request_id,
-        address: Some(address),
+        address: Some(request.address),
+        method: request.method,
+        host: request.host,
+        path: &path,
         status: problem.status.as_u16(),
         bytes_sent: body.len(),
         source: Source::Gateway,
         problem: Some(problem.kind),
+        detail: detail.as_deref(),
         ..Exchange::default()
     };
     shared.metrics.request_finished(&exchange);

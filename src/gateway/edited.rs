@@ -161,7 +161,10 @@ pub(super) fn take(
         EditedBody::Replaced(other) => EditedBody::Replaced(other),
     };
     if end_of_stream {
-        *body = finish(next, context)?;
+        context.stages.begin("transform");
+        let edited = finish(next, context);
+        context.stages.end();
+        *body = edited?;
     } else {
         context.response_body = Some(next);
     }

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{answer, problem};
+use super::{answer, detail, problem};
 use crate::account::AccountHasher;
 use crate::config::model::{Action, Config, Route};
 use crate::request::{AccountId, Caller, Clock, Facts, Refusal, RequestHead, SystemClock};
@@ -97,7 +97,10 @@ pub fn explain(config: &Config, question: &Question) -> Explanation {
     let mut walk = Walk { explanation: Explanation::default() };
     if let Err(refusal) = walk.through(config, question) {
         let told = problem::describe(&refusal, SystemClock.now());
-        let why = problem::operator_detail(&refusal)
+        // What callers are told has much of it already.
+        let told_too = |more: &String| told.detail.to_lowercase().contains(&more.to_lowercase());
+        let why = detail::of_refusal(&refusal)
+            .filter(|more| !told_too(more))
             .map_or_else(|| told.detail.clone(), |more| format!("{} ({more})", told.detail));
         if let Some(last) = walk.explanation.stages.last_mut() {
             last.decision = "refuse";

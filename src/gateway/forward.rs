@@ -17,6 +17,7 @@ use crate::observe::{Event, ForwardOutcome, Source};
 use crate::quota::{Lack, Place};
 use crate::request::Refusal;
 use crate::transform;
+use crate::upstream::Failure;
 
 /// By which an owner that isn't one tells its 421 from a backend's.
 pub(super) const NOT_OWNER: HeaderName = HeaderName::from_static("x-tollgate-not-owner");
@@ -89,6 +90,7 @@ pub(super) async fn next_peer(shared: &Shared, context: &mut Context) -> Result<
     if forward.tries > MOST_TRIES {
         return Err(Refusal::OwnerUnreachable);
     }
+    context.stages.begin("forward");
     context.upstream.tries += 1;
     context.upstream.started.get_or_insert(forward.started);
     context.upstream.endpoint = Some(Arc::clone(&forward.owner));
@@ -166,6 +168,8 @@ pub(super) fn failed(
         return error;
     }
     shared.metrics.record(Event::Forwarded { outcome: ForwardOutcome::Failed });
+    let trouble = if reached { Failure::waiting(&error) } else { Failure::connecting(&error) };
+    context.upstream.trouble = Some(format!("owner {}: {trouble}", forward.owner));
     tracing::debug!(owner = %forward.owner, %error, "an account's owner could not be asked");
     if !reached {
         shared.quotas.take_over(forward.partition, &forward.owner, forward.epoch);

@@ -66,7 +66,7 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
             "This method is not allowed here",
             &match allow.as_slice() {
                 [] => "No API has this method.".to_owned(),
-                _ => format!("Allowed are {}.", names(allow)),
+                _ => format!("Allowed are {}.", methods(allow)),
             },
         ),
         Refusal::UriTooLong => problem(
@@ -80,6 +80,12 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
             "headers-too-large",
             "The request has too many or too large header fields",
             "Send fewer or smaller header fields.",
+        ),
+        Refusal::HeadTimeout => problem(
+            StatusCode::REQUEST_TIMEOUT,
+            "header-timeout",
+            "The request's head came too slowly",
+            "Send the whole head at once.",
         ),
         Refusal::Unauthenticated(challenge) => problem(
             StatusCode::UNAUTHORIZED,
@@ -106,7 +112,7 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
             StatusCode::FORBIDDEN,
             "forbidden",
             "This caller may not do this",
-            "The access token is valid, but does not allow this request.",
+            "This request is not allowed for who sends it, or not from where it is sent.",
         ),
         Refusal::RateLimited(state) => problem(
             StatusCode::TOO_MANY_REQUESTS,
@@ -238,21 +244,8 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
     }
 }
 
-/// What only operators are told: what stands in the configuration and in the journal.
-pub fn operator_detail(refusal: &Refusal) -> Option<String> {
-    match refusal {
-        Refusal::Forbidden { rule } => Some(format!("{rule} does not hold")),
-        Refusal::QuotaExceeded(quota) => Some(format!(
-            "{} of {} used as of offset {} of partition {}",
-            quota.used, quota.state.limit, quota.offset, quota.partition
-        )),
-        Refusal::NoEndpoint { cluster }
-        | Refusal::UpstreamFailed { cluster }
-        | Refusal::UpstreamTimeout { cluster } => Some(format!("cluster '{cluster}'")),
-        Refusal::NotOwner { partition } => Some(format!("of partition {partition}")),
-        Refusal::PartFailed { part, .. } => Some(format!("part '{part}'")),
-        _ => None,
-    }
+pub(super) fn methods(methods: &[http::Method]) -> String {
+    methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn quota_detail(quota: &QuotaRefusal, now: UnixMillis) -> String {
@@ -267,7 +260,7 @@ fn quota_detail(quota: &QuotaRefusal, now: UnixMillis) -> String {
 }
 
 /// A span in the largest unit that divides it: `24 hours`, `90 seconds`.
-fn span_text(span: Duration) -> String {
+pub(super) fn span_text(span: Duration) -> String {
     let seconds = span.as_secs();
     let (count, unit) = match seconds {
         s if s >= 172_800 && s % 86_400 == 0 => (s / 86_400, "day"),
@@ -276,10 +269,6 @@ fn span_text(span: Duration) -> String {
         s => (s, "second"),
     };
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
-}
-
-fn names(methods: &[http::Method]) -> String {
-    methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn capitalised(text: &str) -> String {
@@ -304,7 +293,7 @@ pub fn headers(refusal: &Refusal) -> Vec<(HeaderName, HeaderValue)> {
         fields.push((forward::NOT_OWNER, HeaderValue::from_static("1")));
     }
     if let Refusal::MethodNotAllowed { allow } = refusal {
-        let value = HeaderValue::from_str(&names(allow));
+        let value = HeaderValue::from_str(&methods(allow));
         fields.extend(value.ok().map(|value| (header::ALLOW, value)));
     }
     fields

@@ -171,6 +171,9 @@ impl ProxyHttp for Gateway {
         let stale = vault::policy::serves_stale(error);
         if stale {
             context.refusal = None;
+            if let Some(error) = error {
+                call::note_trouble(error, context);
+            }
             // As in `fail_to_proxy`: after an error Pingora closes the connection.
             session.set_keepalive(None);
         }
@@ -218,7 +221,7 @@ impl ProxyHttp for Gateway {
     ) -> Box<Error> {
         match context.forward {
             Some(_) => forward::failed(&self.shared, session, context, error, false),
-            None => call::failed(session, context, error),
+            None => call::not_connected(session, context, error),
         }
     }
 
@@ -269,6 +272,9 @@ impl ProxyHttp for Gateway {
         if let Some(refusal) = context.lateness() {
             return Err(refused(context, refusal));
         }
+        if end_of_stream {
+            context.stages.end();
+        }
         edited::take(body, end_of_stream, context)?;
         Ok(None)
     }
@@ -281,6 +287,10 @@ impl ProxyHttp for Gateway {
     ) -> pingora::Result<()> {
         if context.forward.is_none() {
             caching::note_source(&self.shared, session, context);
+            if context.source.is_cache() {
+                // What comes now is the client's time.
+                context.stages.end();
+            }
             caching::describe(session, response, context)?;
             answer::edit_head(session, response, context)?;
         }
@@ -310,6 +320,8 @@ impl ProxyHttp for Gateway {
         if error.esource() != &ErrorSource::Downstream {
             context.upstream.failed = true;
         }
+        context.stages.end();
+        call::note_trouble(error, context);
         let unanswered = session.as_downstream().response_written().is_none();
         // Pingora closes the connection after this, whatever is said below. The answer must
         // announce it, or the client's next request runs into the close.
@@ -330,6 +342,11 @@ impl ProxyHttp for Gateway {
     fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
         // The access log has it, with the request's id; twice is noise.
         true
+    }
+
+    /// Pingora's own log lines name the request by it. The path may have an account number.
+    fn request_summary(&self, _: &Session, context: &Context) -> String {
+        format!("request {}", context.head.request_id)
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {

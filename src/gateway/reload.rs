@@ -89,6 +89,11 @@ impl Reloader {
         Self { path, shared, snapshot, ports, turn, last, seen, reloaded }
     }
 
+    /// The ports as they are now.
+    pub(super) fn ports(&self) -> &PortsHandle {
+        &self.ports
+    }
+
     /// Loads, checks, builds and swaps. Must run where background tasks can be started.
     ///
     /// # Errors

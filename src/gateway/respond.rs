@@ -1,5 +1,7 @@
 //! The only writer of answers that the gateway makes itself.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::ResponseHeader;
@@ -11,6 +13,10 @@ use crate::config::model::{Action, Dialect};
 use crate::observe::Source;
 use crate::request::{Refusal, Template};
 use crate::transform;
+
+/// How long a client that was answered early has to see it, and how much is taken meanwhile.
+const PARTING_TIMEOUT: Duration = Duration::from_secs(2);
+const PARTING_BYTES: usize = 256 << 10;
 
 /// An answer of the gateway's own.
 struct Answer {
@@ -94,9 +100,32 @@ fn fixed(status: StatusCode, headers: &HeaderMap, body: &str) -> Answer {
 
 async fn send(session: &mut Session, context: &Context, answer: Answer) {
     // A client that has gone needs no answer; the access log says so by the status it lacks.
-    if let Err(error) = write(session, context, answer).await {
-        tracing::debug!(%error, "an answer of the gateway's own could not be sent");
+    match write(session, context, answer).await {
+        Ok(()) => take_leave(session).await,
+        Err(error) => {
+            tracing::debug!(%error, "an answer of the gateway's own could not be sent");
+        }
     }
+}
+
+/// Takes for a moment what still comes of a body over HTTP/2 that was answered before its end.
+/// Without that the stream is reset right behind the answer, as RFC 9113 section 8.1 allows, but
+/// many clients (curl 7.88 among them) then show an error in the place of the answer. Over HTTP/1
+/// the connection is drained anyway.
+async fn take_leave(session: &mut Session) {
+    if !session.is_http2() || session.is_body_done() {
+        return;
+    }
+    let taking = async {
+        let mut taken = 0;
+        while let Ok(Some(chunk)) = session.read_request_body().await
+            && taken < PARTING_BYTES
+        {
+            taken += chunk.len();
+        }
+    };
+    // Who sends no end gets the reset.
+    let _ = tokio::time::timeout(PARTING_TIMEOUT, taking).await;
 }
 
 async fn write(session: &mut Session, context: &Context, answer: Answer) -> pingora::Result<()> {

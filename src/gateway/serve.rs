@@ -1,7 +1,6 @@
 //! From a checked configuration to a gateway that serves, and to its orderly end.
 
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +24,11 @@ use crate::account::{AccountHasher, CredentialsError, Fleet};
 use crate::auth::Keyrings;
 use crate::config::model::{CacheSettings, Config, Listener};
 use crate::journal::{Embedded, Journal, JournalError, Kafka, topics};
-use crate::listener::{EarlyAnswer, ListenerError, Ports, PortsHandle, Sockets};
+use crate::listener::{EarlyAnswer, EarlyRequest, ListenerError, Ports, PortsHandle, Sockets};
 use crate::net::{NetError, Resolver};
 use crate::observe::{AccessLog, Metrics};
 use crate::quota::{Patience, QuotaError, Quotas};
-use crate::request::{Clock, Refusal, SystemClock};
+use crate::request::{Clock, SystemClock};
 use crate::vault::{Vault, VaultError};
 
 /// How long a start waits for names and health checks before it serves without them.
@@ -239,9 +238,29 @@ fn bind(
 struct Pen(Arc<Shared>);
 
 impl EarlyAnswer for Pen {
-    fn answer(&self, refusal: &Refusal, address: IpAddr) -> Bytes {
-        early::answer(&self.0, refusal, address)
+    fn answer(&self, request: &EarlyRequest<'_>) -> Bytes {
+        early::answer(&self.0, request)
     }
+}
+
+/// One line that says what serves from now on, and where.
+fn tell_start(config: &Config, reloader: &Reloader) {
+    let listening: Vec<String> = reloader
+        .ports()
+        .views()
+        .iter()
+        .map(|port| format!("{}://{}", if port.tls { "https" } else { "http" }, port.address))
+        .collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        commit = env!("TOLLGATE_COMMIT"),
+        revision = %config.revision,
+        routes = config.routes.len(),
+        listening = listening.join(" "),
+        admin = config.admin.as_ref().map(|admin| admin.address.to_string()),
+        state = %config.state.directory.display(),
+        "serving"
+    );
 }
 
 impl Started {
@@ -259,6 +278,7 @@ impl Started {
     /// configuration again, and so does a changed file.
     pub fn serve(self) {
         let Self { runtime, shared, snapshot, reloader, ports, mut server } = self;
+        tell_start(&snapshot.load().config, &reloader);
         runtime.spawn(signals::reload_on_hangup(reloader.clone(), shared.clone()));
         runtime.spawn(signals::reload_on_change(reloader));
         server.bootstrap();

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use crate::auth::ProviderView;
 use crate::config::model::{Action, Route, Visibility};
 use crate::quota::{BucketView, Out, PartitionView, Place, Role};
+use crate::request::UnixMillis;
+use crate::upstream::{ClusterView, EndpointView};
 use crate::vault::{EntryView, FeedView, Tier, VaultStats};
 
 pub(super) fn route(route: &Route) -> Value {
@@ -42,6 +44,32 @@ pub(super) fn provider(view: &ProviderView) -> Value {
         "fetched": view.fetched.map(|at| at.rfc3339()),
         "next": view.next.rfc3339(),
         "last_error": view.last_error,
+    })
+}
+
+/// A cluster with its endpoints.
+pub(super) fn cluster(view: &ClusterView) -> Value {
+    json!({
+        "name": view.name,
+        "balance": view.balance,
+        "endpoints": view.endpoints.iter().map(endpoint).collect::<Value>(),
+        "usable": view.usable,
+        "retries_left": view.retries_left,
+    })
+}
+
+fn endpoint(view: &EndpointView) -> Value {
+    let time = |millis: u64| UnixMillis(millis).rfc3339();
+    let error = view.last_error.as_ref();
+    json!({
+        "address": view.address,
+        "host": view.host,
+        "weight": view.weight,
+        "usable": view.usable,
+        "health": view.health,
+        "ejected_until": view.ejected_until.map(time),
+        "in_flight": view.in_flight,
+        "last_error": error.map(|error| json!({ "at": time(error.at), "text": error.text })),
     })
 }
 

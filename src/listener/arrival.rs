@@ -24,9 +24,10 @@ pub(super) enum Arrival {
     Http1,
     /// HTTP/2's preface, which stands in the stream.
     Http2,
-    /// A head that must not be passed on.
+    /// A head that must not be passed on, or of which a part did not come in time.
     Refused(Refusal),
-    /// Part of a head, and then nothing more in time.
+    /// Part of what may become HTTP/2's preface, and then nothing more in time: an answer of
+    /// HTTP/1 would not be understood.
     Late,
     /// Something that isn't the protocol agreed on.
     Garbage,
@@ -47,7 +48,16 @@ pub(super) async fn next(
     }
     match timeout(limits.header_timeout, head(stream, expected, limits)).await {
         Ok(arrival) => arrival,
-        Err(_) => Arrival::Late,
+        Err(_) if may_be_http2(expected, stream.ahead()) => Arrival::Late,
+        Err(_) => Arrival::Refused(Refusal::HeadTimeout),
+    }
+}
+
+fn may_be_http2(expected: Expected, ahead: &[u8]) -> bool {
+    match expected {
+        Expected::Http1 => false,
+        Expected::Either => HTTP2_PREFACE.starts_with(ahead),
+        Expected::Http2 => true,
     }
 }
 

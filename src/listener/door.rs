@@ -17,8 +17,9 @@ use tokio::io::AsyncWriteExt;
 use super::arrival::{Arrival, Expected, next};
 use super::connection::Connection;
 use super::http2;
-use super::port::Port;
+use super::port::{EarlyRequest, Port};
 use super::seats::{Full, Seat};
+use super::sketch::Sketch;
 use super::stream::ClientStream;
 use super::tls::TlsFront;
 use crate::config::model::Listener;
@@ -191,7 +192,10 @@ impl<A: HttpServerApp + Send + Sync + 'static> Door<A> {
     /// Answers a head that must not be passed on, and parts.
     async fn refuse(&self, mut stream: Box<ClientStream>, refusal: &Refusal) {
         self.port.metrics().record(Event::ListenerRefused { reason: word(refusal) });
-        let answer = self.port.answers().answer(refusal, stream.connection().peer.ip());
+        let Sketch { method, host, path } = Sketch::of(stream.ahead());
+        let address = stream.connection().peer.ip();
+        let request = EarlyRequest { refusal, address, method, host, path };
+        let answer = self.port.answers().answer(&request);
         let parting = async {
             stream.write_all(&answer).await?;
             stream.flush().await?;
@@ -224,6 +228,7 @@ const fn word(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::UriTooLong => "uri-too-long",
         Refusal::HeadersTooLarge => "headers-too-large",
+        Refusal::HeadTimeout => "header-timeout",
         Refusal::MethodNotAllowed { .. } => "method",
         Refusal::BadPath(_) => "target",
         _ => "malformed-head",

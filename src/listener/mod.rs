@@ -26,13 +26,14 @@ mod http2;
 mod port;
 mod ports;
 mod seats;
+mod sketch;
 mod stream;
 mod target;
 mod tls;
 
 pub use connection::{Connection, body_timeout, timed_out};
 pub use error::ListenerError;
-pub use port::{EarlyAnswer, ListenerView};
+pub use port::{EarlyAnswer, EarlyRequest, ListenerView};
 pub use ports::{Ports, PortsHandle, PreparedPorts, Sockets};
 pub use tls::CertificateView;
 

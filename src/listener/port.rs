@@ -16,8 +16,24 @@ use crate::request::Refusal;
 /// Writes the answer to an HTTP/1 request that a port refuses because its head must not be passed
 /// on. The gateway is the only writer of answers, so it lends its pen.
 pub trait EarlyAnswer: Send + Sync {
-    /// A whole HTTP/1.1 response with `Connection: close`, for the caller at `address`.
-    fn answer(&self, refusal: &Refusal, address: IpAddr) -> Bytes;
+    /// A whole HTTP/1.1 response with `Connection: close`.
+    fn answer(&self, request: &EarlyRequest<'_>) -> Bytes;
+}
+
+/// A request whose head must not be passed on, as far as it can be told. Texts are as the caller
+/// sent them, and empty where nothing was found.
+#[derive(Clone, Copy, Debug)]
+pub struct EarlyRequest<'r> {
+    /// Why it is refused.
+    pub refusal: &'r Refusal,
+    /// Where it came from.
+    pub address: IpAddr,
+    /// The method.
+    pub method: &'r str,
+    /// What the Host field says.
+    pub host: &'r str,
+    /// The target up to its query, not decoded.
+    pub path: &'r str,
 }
 
 /// One port and what it needs to let connections in.

@@ -1,5 +1,6 @@
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
@@ -94,8 +95,17 @@ enum Output {
     File { file: BufWriter<File>, path: PathBuf },
 }
 
+/// Of the files that the gateway makes, this one is also for the group: for those who gather logs.
+const MODE: u32 = 0o640;
+
 fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    let is_new = !path.try_exists()?;
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    // A pipe or device keeps the mode that it has.
+    if is_new && file.metadata()?.is_file() {
+        file.set_permissions(Permissions::from_mode(MODE))?;
+    }
+    Ok(file)
 }
 
 impl Output {

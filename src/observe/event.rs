@@ -17,15 +17,6 @@ pub enum Event<'a> {
         /// Whether it was there.
         hit: bool,
     },
-    /// An endpoint's health changed.
-    Health {
-        /// Name of the cluster.
-        cluster: &'a str,
-        /// Address of the endpoint.
-        endpoint: &'a str,
-        /// What it is now.
-        healthy: bool,
-    },
     /// An endpoint was taken out for failures that requests saw.
     Ejected {
         /// Name of the cluster.

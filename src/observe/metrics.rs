@@ -1,6 +1,6 @@
 use std::fmt;
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,7 +10,7 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::cache_feed::CacheFeedMetrics;
 use super::names::Name;
-use super::{Event, Exchange, ForwardOutcome, QuotaOutcome, VaultOperation};
+use super::{Event, Exchange, ForwardOutcome, Moment, QuotaOutcome, VaultOperation};
 use crate::request::RouteId;
 
 /// Labels: names from the configuration and fixed words only, so that no caller can make series.
@@ -69,7 +69,6 @@ pub struct Metrics {
     refusals: Counters,
     key_fetches: Counters,
     token_cache: Family<HitLabels, Counter>,
-    endpoint_healthy: Family<Labels, Gauge>,
     ejections: Counters,
     retries: Counters,
     retries_refused: Counters,
@@ -101,9 +100,9 @@ pub struct Metrics {
 /// From a cache hit (tens of microseconds) to a slow backend (tens of seconds).
 const REQUEST_BUCKETS: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
-/// From a stage that only looks something up to one that waits for a disk.
-const STAGE_BUCKETS: [f64; 9] =
-    [0.000_005, 0.000_02, 0.000_1, 0.000_5, 0.001, 0.005, 0.02, 0.1, 1.0];
+/// From a stage that only looks something up to one that waits for a disk or a backend.
+const STAGE_BUCKETS: [f64; 11] =
+    [0.000_005, 0.000_02, 0.000_1, 0.000_5, 0.001, 0.005, 0.02, 0.1, 1.0, 5.0, 30.0];
 
 fn request_histogram() -> Histogram {
     Histogram::new(REQUEST_BUCKETS)
@@ -127,7 +126,6 @@ impl Default for Metrics {
             refusals: count(r, Name::Refusals),
             key_fetches: count(r, Name::KeyFetches),
             token_cache: count(r, Name::TokenCache),
-            endpoint_healthy: count(r, Name::EndpointHealthy),
             ejections: count(r, Name::Ejections),
             retries: count(r, Name::Retries),
             retries_refused: count(r, Name::RetriesRefused),
@@ -196,10 +194,6 @@ impl Metrics {
             Event::TokenCache { hit } => {
                 let hit = if hit { "true" } else { "false" };
                 self.token_cache.get_or_create(&HitLabels { hit }).inc();
-            }
-            Event::Health { cluster, endpoint, healthy } => {
-                let labels = endpoint_labels(cluster, endpoint);
-                self.endpoint_healthy.get_or_create(&labels).set(healthy.into());
             }
             Event::Ejected { cluster, endpoint } => {
                 self.ejections.get_or_create(&endpoint_labels(cluster, endpoint)).inc();
@@ -326,11 +320,18 @@ impl Metrics {
         }
     }
 
-    /// All metrics in OpenMetrics text format.
+    /// All that was counted, in OpenMetrics text format.
     pub fn exposition(&self) -> String {
+        self.exposition_with(&Moment::default())
+    }
+
+    /// The same with what was looked up just now.
+    pub fn exposition_with(&self, moment: &Moment) -> String {
         let mut text = String::new();
         // Writing into a String can't fail.
-        let _ = encode(&mut text, &self.registry);
+        let _ = encode_registry(&mut text, &self.registry);
+        let _ = encode_registry(&mut text, &moment.registry());
+        let _ = encode_eof(&mut text);
         text
     }
 }

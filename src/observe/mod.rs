@@ -6,6 +6,7 @@ mod cache_feed;
 mod event;
 mod exchange;
 mod metrics;
+mod moment;
 mod names;
 
 pub use access_log::AccessLog;
@@ -13,3 +14,4 @@ pub use cache_feed::{CacheFeedEvent, CacheFeedRecord, CacheFeedSent};
 pub use event::{ClaimReason, Event, ForwardOutcome, QuotaOutcome, VaultOperation};
 pub use exchange::{Exchange, Source};
 pub use metrics::{InProgress, Metrics};
+pub use moment::{Moment, Size};

@@ -5,7 +5,7 @@ pub enum Name {
     Requests,
     /// Time from the request's head to the last byte of the answer.
     RequestSeconds,
-    /// Time spent in a stage before the backend.
+    /// Time spent in a stage.
     StageSeconds,
     /// Requests in progress.
     InProgress,
@@ -15,7 +15,7 @@ pub enum Name {
     KeyFetches,
     /// Look-ups in the cache of verified tokens.
     TokenCache,
-    /// Whether an endpoint is healthy.
+    /// Whether an endpoint takes requests.
     EndpointHealthy,
     /// Endpoints taken out for failures that requests saw.
     Ejections,
@@ -81,6 +81,24 @@ pub enum Name {
     ListenerRefusals,
     /// Panics caught.
     Panics,
+    /// Version and commit of the program.
+    BuildInfo,
+    /// Connections of clients, by port.
+    OpenConnections,
+    /// Size of the account cache, by tier.
+    CacheBytes,
+    /// Answers in the account cache, by tier.
+    CacheEntries,
+    /// Processor time of this process.
+    ProcessCpu,
+    /// Memory of this process.
+    ProcessMemory,
+    /// When this process started.
+    ProcessStart,
+    /// Files and sockets that this process has open.
+    ProcessOpenFiles,
+    /// How many it may have.
+    ProcessMostFiles,
 }
 
 impl Name {
@@ -127,6 +145,15 @@ impl Name {
             Self::AccessLogDropped => "tollgate_access_log_dropped",
             Self::ListenerRefusals => "tollgate_listener_refusals",
             Self::Panics => "tollgate_panics",
+            Self::BuildInfo => "tollgate_build_info",
+            Self::OpenConnections => "tollgate_open_connections",
+            Self::CacheBytes => "tollgate_cache_bytes",
+            Self::CacheEntries => "tollgate_cache_entries",
+            Self::ProcessCpu => "process_cpu_seconds",
+            Self::ProcessMemory => "process_resident_memory_bytes",
+            Self::ProcessStart => "process_start_time_seconds",
+            Self::ProcessOpenFiles => "process_open_fds",
+            Self::ProcessMostFiles => "process_max_fds",
         }
     }
 
@@ -135,12 +162,14 @@ impl Name {
         match self {
             Self::Requests => "Requests by route, method, status and source of the answer",
             Self::RequestSeconds => "Time from the head of a request to the end of its answer",
-            Self::StageSeconds => "Time spent in a stage before the backend is called",
+            Self::StageSeconds => "Time spent in a stage",
             Self::InProgress => "Requests in progress",
             Self::Refusals => "Requests refused by the gateway itself, by problem type",
             Self::KeyFetches => "Fetches of an identity provider's keys",
             Self::TokenCache => "Look-ups in the cache of verified tokens",
-            Self::EndpointHealthy => "Whether an endpoint takes requests (1) or not (0)",
+            Self::EndpointHealthy => {
+                "Whether requests go to an endpoint (1), or it is down or taken out (0)"
+            }
             Self::Ejections => "Endpoints taken out for failures that requests saw",
             Self::Retries => "Backend calls that were tried again",
             Self::RetriesRefused => "Retries wanted that the budget forbade",
@@ -185,6 +214,15 @@ impl Name {
             Self::AccessLogDropped => "Access log lines dropped because writing fell behind",
             Self::ListenerRefusals => "Requests refused before a route was looked for",
             Self::Panics => "Panics caught; each was answered with 500",
+            Self::BuildInfo => "Version and commit of the program; always 1",
+            Self::OpenConnections => "Open connections of clients, by listener",
+            Self::CacheBytes => "Bytes of answers in the account cache, by tier",
+            Self::CacheEntries => "Answers in the account cache, by tier",
+            Self::ProcessCpu => "Processor time spent, in seconds",
+            Self::ProcessMemory => "Resident memory in bytes",
+            Self::ProcessStart => "Start time of the process in seconds since 1970",
+            Self::ProcessOpenFiles => "Open files and sockets",
+            Self::ProcessMostFiles => "How many files and sockets may be open",
         }
     }
 }

@@ -34,6 +34,8 @@ pub enum Refusal {
     UriTooLong,
     /// 431: more header fields, or larger ones, than the listener allows.
     HeadersTooLarge,
+    /// 408: the head did not come whole in time.
+    HeadTimeout,
     /// 401 with a challenge (RFC 6750 section 3).
     Unauthenticated(Challenge),
     /// 503: the identity provider gave no keys yet, so nobody can be recognised.

@@ -9,7 +9,7 @@ use crate::config::model::Balance;
 use crate::request::UnixMillis;
 
 /// A cluster as operators see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterView {
     /// Its name.
     pub name: Arc<str>,
@@ -24,7 +24,7 @@ pub struct ClusterView {
 }
 
 /// An endpoint as operators see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointView {
     /// Its resolved address.
     pub address: Arc<str>,
@@ -32,6 +32,8 @@ pub struct EndpointView {
     pub host: Arc<str>,
     /// Share of requests.
     pub weight: u32,
+    /// Whether requests may go to it.
+    pub usable: bool,
     /// What active checks found.
     pub health: HealthView,
     /// Until when it is out for failures that requests saw: milliseconds since 1970.
@@ -57,7 +59,7 @@ pub enum HealthView {
 }
 
 /// Something that went wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorView {
     /// When, in milliseconds since 1970.
     pub at: u64,
@@ -96,6 +98,7 @@ impl LiveCluster {
             address: Arc::clone(&endpoint.label),
             host: Arc::clone(&endpoint.host),
             weight: endpoint.weight,
+            usable: self.is_usable(endpoint, now),
             health,
             ejected_until: self.out_until(endpoint, now).map(|until| until.0),
             in_flight: endpoint.in_flight(),

@@ -67,7 +67,7 @@ const BAD_TRAILER: ErrorType = ErrorType::new("InvalidTrailerEnd");
 
 impl Failure {
     /// What an error means while connecting.
-    pub(super) fn connecting(error: &Error) -> Self {
+    pub fn connecting(error: &Error) -> Self {
         use ErrorType as T;
         match &error.etype {
             T::InvalidCert => Self::Untrusted(context(error)),
@@ -80,7 +80,7 @@ impl Failure {
     }
 
     /// What an error means between the request and the answer's head.
-    pub(super) fn waiting(error: &Error) -> Self {
+    pub fn waiting(error: &Error) -> Self {
         use ErrorType as T;
         match &error.etype {
             T::InvalidHTTPHeader | T::H1Error | T::InvalidH2 => Self::Garbage,
@@ -91,7 +91,7 @@ impl Failure {
     }
 
     /// What an error means within the answer's body.
-    pub(super) fn reading(error: &Error) -> Self {
+    pub fn reading(error: &Error) -> Self {
         match &error.etype {
             etype if *etype == BAD_CHUNK || *etype == BAD_TRAILER => Self::Garbage,
             ErrorType::InvalidHTTPHeader => Self::Garbage,

@@ -83,7 +83,7 @@ impl Picked {
     }
 
     /// The same, with words of one's own for the operators' view.
-    pub(super) fn report_because(&self, outcome: Outcome, why: String) {
+    pub fn report_because(&self, outcome: Outcome, why: String) {
         self.cluster.take_in(&self.endpoint, outcome, why);
     }
 }

@@ -97,14 +97,14 @@ impl LiveCluster {
         if let Err(failed) = &result {
             endpoint.state.note_error(self.now(), format!("health check: {failed}"));
         }
-        let Some(status) = changed else { return };
-        let healthy = status == Status::Healthy;
+        if changed.is_none() {
+            return;
+        }
         let (cluster, address) = (self.name(), &*endpoint.label);
         match result {
             Ok(()) => tracing::info!(cluster, endpoint = address, "endpoint is healthy"),
             Err(why) => tracing::warn!(cluster, endpoint = address, %why, "endpoint is unhealthy"),
         }
-        self.record(Event::Health { cluster, endpoint: address, healthy });
     }
 
     /// The interval, a tenth more or less: clusters and gateways must not all check at once.

@@ -261,7 +261,14 @@ async fn clusters_show_their_endpoints_and_how_they_are() {
     bank.fault("cards", "down").await;
     let ill = until("unhealthy").await;
     assert_eq!(ill["usable"], 0);
-    assert!(ill["endpoints"][0]["last_error"]["text"].as_str().unwrap().contains("503"), "{ill}");
+    let error = &ill["endpoints"][0]["last_error"];
+    assert!(error["text"].as_str().unwrap().contains("503"), "{ill}");
+    let at = error["at"].as_str().unwrap_or_default();
+    assert!(at.len() == 24 && at.ends_with('Z'), "times are RFC 3339 as everywhere: {ill}");
+    assert_eq!(
+        (&ill["endpoints"][0]["usable"], &well["endpoints"][0]["usable"]),
+        (&json!(false), &json!(true))
+    );
     bank.fault("cards", "ok").await;
     assert_eq!(until("healthy").await["usable"], 1);
 

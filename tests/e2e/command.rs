@@ -344,22 +344,34 @@ async fn cached_answers_are_shown_and_purged_through_the_admin_port() {
     let view: Value = serde_json::from_str(&cache("", &["show", "4711", "--json"]).out).unwrap();
     assert_eq!(view["answers"][0]["route"], "kept");
 
-    for token in ["", "wrong"] {
+    for (token, hint) in [("", "put a token into"), ("wrong", "put another token into")] {
         let refused = cache(token, &["purge", "--all"]);
         assert!(refused.status == 1 && refused.err.contains("401"), "{refused:?}");
+        assert!(refused.err.contains(&format!("{hint} TOLLGATE_ADMIN_TOKEN")), "{refused:?}");
     }
     assert!(gateway.get("/kept/4711", "").await.is_hit(), "nothing was purged");
     let purged = cache(ADMIN_TOKEN, &["purge", "--account", "4711"]);
-    assert_eq!((purged.status, &*purged.out), (0, "removed: 1 answers\n"), "{purged:?}");
+    assert_eq!((purged.status, &*purged.out), (0, "removed: 1 answer\n"), "{purged:?}");
     assert!(!gateway.get("/kept/4711", "").await.is_hit());
     assert!(gateway.get("/kept/4712", "").await.is_hit());
-    assert_eq!(cache(ADMIN_TOKEN, &["purge", "--route", "kept"]).status, 0);
+    let purged = cache(ADMIN_TOKEN, &["purge", "--route", "kept"]);
+    assert_eq!((purged.status, &*purged.err), (0, ""), "{purged:?}");
+    let slip = cache(ADMIN_TOKEN, &["purge", "--route", "kpet"]);
+    assert_eq!((slip.status, &*slip.out), (0, "removed: 0 answers\n"), "{slip:?}");
+    assert!(slip.err.contains("no route 'kpet' is in use"), "{slip:?}");
     assert!(!gateway.get("/kept/4712", "").await.is_hit());
     let purged = cache(ADMIN_TOKEN, &["purge", "--all", "--json"]);
     assert!(serde_json::from_str::<Value>(&purged.out).unwrap()["entries"].is_u64(), "{purged:?}");
     assert!(!gateway.get("/kept/4713", "").await.is_hit());
 
     assert_eq!(cache(ADMIN_TOKEN, &["purge"]).status, 2, "what to purge must be said");
+    let nothing = cache("", &["show", ""]);
+    assert!(nothing.status == 2 && nothing.err.contains("is empty"), "{nothing:?}");
+    for no_url in ["foo", "127.0.0.1:9901", "ftp://a"] {
+        let refused = tollgate(&["quota", "show", "4711", "--admin", no_url], &[]);
+        assert_eq!(refused.status, 2, "{refused:?}");
+        assert!(refused.err.contains("http://127.0.0.1:9901"), "{refused:?}");
+    }
     let nobody = tollgate(&["cache", "show", "4711", "--admin", "http://127.0.0.1:9"], &[]);
     assert_eq!(nobody.status, 3, "{nobody:?}");
     assert!(

@@ -8,6 +8,7 @@ mod broker;
 mod cache;
 mod command;
 mod compose;
+mod demo;
 mod disk;
 mod fleet;
 mod identity;

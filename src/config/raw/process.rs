@@ -69,10 +69,12 @@ impl Default for Cache {
 #[serde(deny_unknown_fields, default)]
 pub struct Observe {
     /// What the program's own log tells: `error`, `warn`, `info`, `debug`, `trace`, or a filter
-    /// such as `info,tollgate=debug`.
+    /// such as `info,tollgate=debug`. Libraries tell from `warn` on, unless they are named:
+    /// `info,fjall=debug`.
     #[schemars(length(min = 1))]
     pub log: String,
-    /// Where the access log goes: one JSON line for each request.
+    /// Where the access log goes: one JSON line for each request. A file that is made here is also
+    /// for its group (0640).
     pub access_log: AccessLog,
     /// After SIGTERM: how long readiness fails, so that load balancers look elsewhere, before
     /// the listeners close.

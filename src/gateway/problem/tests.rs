@@ -71,6 +71,7 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::MethodNotAllowed { allow: Vec::new() },
         Refusal::UriTooLong,
         Refusal::HeadersTooLarge,
+        Refusal::HeadTimeout,
         Refusal::Unauthenticated(Challenge::Missing),
         Refusal::Unauthenticated(Challenge::Malformed("more than one Authorization field")),
         Refusal::Unauthenticated(Challenge::Invalid("the token has expired")),
@@ -101,6 +102,50 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::DeadlineExceeded,
         Refusal::Internal,
     ]
+}
+
+/// The README shows an answer beside the configuration that it comes from: it must be one that
+/// this configuration gives.
+#[test]
+fn the_readmes_refusal_is_what_its_configuration_answers() {
+    let readme = include_str!("../../../README.md");
+    let block = |language: &str| {
+        let (_, after) = readme.split_once(&format!("```{language}\n")).unwrap();
+        after.split_once("\n```").unwrap().0
+    };
+    let shown: serde_json::Value = serde_json::from_str(block("json")).unwrap();
+    let config: serde_json::Value = serde_saphyr::from_str(block("yaml")).unwrap();
+    let rule = &config["quotas"]["unattended"];
+    assert_eq!((&rule["window"], &rule["rolling"]), (&json!("24h"), &json!(true)));
+    let limit = rule["limit"].as_u64().unwrap();
+    let wait = shown["retry-after"].as_u64().unwrap();
+    let detail = shown["detail"].as_str().unwrap();
+    let until = detail.rsplit(' ').next().unwrap().trim_end_matches(".");
+    let refusal = Refusal::QuotaExceeded(QuotaRefusal {
+        state: LimitState {
+            policy: "unattended".into(),
+            limit,
+            window: Duration::from_secs(86_400),
+            remaining: 0,
+            reset: Duration::from_secs(wait),
+            account: None,
+        },
+        used: limit,
+        partition: 0,
+        offset: 0,
+    });
+    let id = shown["instance"].as_str().unwrap().trim_start_matches("urn:request:");
+    let (_, mut told) = describe(&refusal, NOW).body(&refusal, Dialect::Problem, id);
+    // The time of day is the reader's to imagine; its form is not.
+    let told_until = told["detail"].as_str().unwrap().rsplit(' ').next().unwrap().to_owned();
+    assert_eq!(told_until.len(), until.len() + 1);
+    told["detail"] =
+        told["detail"].as_str().unwrap().replace(&told_until, &format!("{until}.")).into();
+    assert_eq!(told, shown);
+    let order = |value: &serde_json::Value| -> Vec<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    };
+    assert_eq!(order(&told), order(&shown));
 }
 
 #[test]

@@ -33,9 +33,10 @@ async fn a_head_that_drips_in_is_cut_off_at_its_deadline() {
     let running = run(with_limits(|limits| limits.header_timeout = SHORT));
     let mut stream = connect(running.address()).await;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n").await.unwrap();
-    let (lasted, _) = drip(&mut stream, b"x: y\r\n").await;
+    let (lasted, answer) = drip(&mut stream, b"x: y\r\n").await;
     assert!(lasted >= SHORT - Duration::from_millis(50), "{lasted:?}");
     assert!(lasted < SHORT * 10, "{lasted:?}");
+    assert_eq!(status(&answer), 408, "{answer}");
     assert_eq!(running.refusals("header-timeout"), 1);
     running.has_open(0).await;
 }
@@ -49,7 +50,7 @@ async fn the_second_head_on_a_connection_has_a_deadline_too() {
     // Longer than a head's time: waiting for a request isn't sending one.
     sleep(SHORT * 2).await;
     stream.write_all(b"GET / HT").await.unwrap();
-    assert_eq!(read_to_end(&mut stream).await, "");
+    assert_eq!(status(&read_to_end(&mut stream).await), 408);
     assert_eq!(running.refusals("header-timeout"), 1);
 }
 

@@ -1,4 +1,4 @@
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::config::model::{
     CertificateFiles, ClientCertificates, Listener, ListenerLimits, ListenerTls, TlsVersion,
 };
 use crate::listener::{
-    Connection, EarlyAnswer, ListenerError, Ports, PortsHandle, Sockets, timed_out,
+    Connection, EarlyAnswer, EarlyRequest, ListenerError, Ports, PortsHandle, Sockets, timed_out,
 };
 use crate::observe::Metrics;
 use crate::request::Refusal;
@@ -89,11 +89,13 @@ pub fn openssl_hex(bytes: &[u8]) -> String {
 pub struct Plain;
 
 impl EarlyAnswer for Plain {
-    fn answer(&self, refusal: &Refusal, address: IpAddr) -> Bytes {
+    fn answer(&self, request: &EarlyRequest<'_>) -> Bytes {
+        let EarlyRequest { refusal, address, .. } = request;
         let status = match refusal {
             Refusal::UriTooLong => 414,
             Refusal::HeadersTooLarge => 431,
             Refusal::MethodNotAllowed { .. } => 405,
+            Refusal::HeadTimeout => 408,
             _ => 400,
         };
         let body = format!("{refusal:?} for {address}");

@@ -3,8 +3,10 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::config_with_ports;
-use crate::support::wire::{Wire, assert_problem, metric_becomes};
+use crate::support::wire::{Wire, assert_problem, logged, metric_becomes};
 use crate::support::{Bank, Tollgate, eventually};
 
 const GET: &str = "GET /echo/x HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -69,7 +71,7 @@ async fn sizes_of_a_head_hold_for_http_2_as_well() {
 }
 
 #[tokio::test]
-async fn a_head_that_is_not_whole_in_time_ends_the_connection() {
+async fn a_head_that_is_not_whole_in_time_is_told_so_and_ends_the_connection() {
     let bank = Bank::start().await;
     let gateway = start(&bank, "header_timeout: 400ms").await;
     let (begun, rest) = GET.split_at(30);
@@ -77,8 +79,14 @@ async fn a_head_that_is_not_whole_in_time_ends_the_connection() {
     let (mut patient, mut tight) = (Wire::to(&gateway, 8080).await, Wire::to(&gateway, 8081).await);
     patient.send(begun).await;
     tight.send(begun).await;
+    let id = assert_problem(&tight.answer().await, 408, "header-timeout");
     tight.ends().await;
     assert!(started.elapsed() >= Duration::from_millis(400), "{:?}", started.elapsed());
+    let line = logged(&gateway, &id).await;
+    assert_eq!(
+        (&line["http"]["request"]["method"], &line["http"]["response"]["status_code"]),
+        (&json!("GET"), &json!(408))
+    );
     patient.send(rest).await;
     assert_eq!(patient.answer().await.status, 200);
 
@@ -94,6 +102,7 @@ async fn a_head_that_is_not_whole_in_time_ends_the_connection() {
         trickle.tick().await;
         slow.send("x").await;
     }
+    assert_problem(&slow.answer().await, 408, "header-timeout");
     slow.ends().await;
     let late = r#"tollgate_listener_refusals_total{reason="header-timeout"}"#;
     metric_becomes(&gateway, late, 2).await;

@@ -132,3 +132,74 @@ async fn a_port_without_http_2_refuses_it() {
     let plain = gateway.client().get(&url).send().await.unwrap();
     assert_eq!((plain.version(), plain.status().as_u16()), (Version::HTTP_11, 200));
 }
+
+/// One HTTP/2 frame (RFC 9113 section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+    [&head, payload].concat()
+}
+
+/// Fields as literals that are not kept (RFC 7541 section 6.2.2).
+fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// Reads frames up to the first of a kind with a flag; all kinds seen of stream 1.
+async fn frames_until(wire: &mut Wire, kind: u8, flag: u8) -> Vec<u8> {
+    let mut seen = Vec::new();
+    loop {
+        let head = wire.take(9).await;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        wire.take(length).await;
+        if head[8] == 1 {
+            seen.push(head[3]);
+        }
+        if head[3] == kind && head[4] & flag != 0 {
+            return seen;
+        }
+    }
+}
+
+/// Clients that are still sending show the answer only if the stream isn't reset right behind it.
+#[tokio::test]
+async fn an_answer_before_the_end_of_a_body_over_http_2_is_not_followed_by_a_reset() {
+    let bank = Bank::start().await;
+    let gateway = Tollgate::start(&config_with_ports(&bank, "")).await;
+    let mut wire = Wire::to(&gateway, 8080).await;
+    wire.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    wire.send(frame(SETTINGS, 0, 0, &[])).await;
+    let head = fields(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "a.example"),
+        (":path", "/nowhere"),
+        ("content-length", "2000"),
+    ]);
+    wire.send(frame(HEADERS, END_HEADERS, 1, &head)).await;
+    wire.send(frame(DATA, 0, 1, &[b'x'; 1000])).await;
+    let answer = frames_until(&mut wire, DATA, END_STREAM).await;
+    assert_eq!(answer, [HEADERS, DATA]);
+    wire.send(frame(DATA, END_STREAM, 1, &[b'x'; 1000])).await;
+    wire.send(frame(PING, 0, 0, &[7; 8])).await;
+    let after = frames_until(&mut wire, PING, 1).await;
+    assert!(!after.contains(&RST_STREAM), "{after:?}");
+    // The connection serves on.
+    let head = fields(&[
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "a.example"),
+        (":path", "/nowhere"),
+    ]);
+    wire.send(frame(HEADERS, END_HEADERS | END_STREAM, 3, &head)).await;
+    frames_until(&mut wire, DATA, END_STREAM).await;
+}

@@ -93,7 +93,8 @@ impl Wire {
         }
     }
 
-    async fn take(&mut self, length: usize) -> Vec<u8> {
+    /// So many bytes.
+    pub async fn take(&mut self, length: usize) -> Vec<u8> {
         while self.ahead.len() < length {
             assert!(self.read().await > 0, "the answer broke off: {self:?}");
         }
