@@ -129,6 +129,11 @@ async fn guard_body(session: &mut Session, context: &mut Context) -> Result<(), 
         context.body.whole = true;
         let mut json = guard::read_json(&raw)?;
         if !plan.route.request.body.is_empty() {
+            if !transform::keeps_numbers(&raw) {
+                return Err(Refusal::MalformedBody(
+                    "it has a number of more digits than can be passed on; send it as a text",
+                ));
+            }
             transform::apply_json(&plan.route.request.body, &mut json);
             context.body.replacement = Some(Bytes::from(json.to_string()));
         }

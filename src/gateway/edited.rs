@@ -183,12 +183,17 @@ fn finish(state: EditedBody, context: &Context) -> pingora::Result<Option<Bytes>
         return Ok(None);
     }
     match (transform::edit_body(&plan.route.response.body, &body), error) {
+        // Edits are made for the answer that callers want: a `pick` leaves nothing of an error.
+        (Ok(edited), Some(status)) if NOTHING.contains(&edited.as_slice()) => {
+            Ok(Some(own_words(status, context).1))
+        }
         (Ok(edited), _) => Ok(Some(Bytes::from(edited))),
         (Err(_), Some(status)) => Ok(Some(own_words(status, context).1)),
         (Err(why), None) => unusable(format!("in the backend's answer, {why}")),
     }
 }
 
+const NOTHING: [&[u8]; 3] = [b"{}", b"[]", b"null"];
 const TOO_LARGE: &str = "the backend's body is larger than may be edited";
 
 fn unusable<T>(why: impl Into<ImmutStr>) -> pingora::Result<T> {

@@ -11,7 +11,7 @@ use reads::Reads;
 mod reads;
 
 /// A CEL expression over a request, compiled once: `'transfers' in caller.scopes`,
-/// `!('x-fapi-customer-ip-address' in request.headers)`.
+/// `!('x-idempotency-key' in request.headers)`.
 ///
 /// Variables: `request` (`method`, `path`, `host`, `address`, `headers`, `query`), `caller`
 /// (`client`, `subject`, `scopes`, `claims`), `account` and `route` (texts; empty where unknown).

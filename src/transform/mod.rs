@@ -15,5 +15,5 @@ pub use forwarded::{Hop, forward};
 pub use headers::apply as apply_headers;
 pub use hops::{strip_internal, strip_nominated, strip_request, strip_response};
 pub use identifiers::{INTERACTION_ID, REQUEST_ID, interaction_id, request_id};
-pub use json::{apply as apply_json, edit_body};
+pub use json::{EditError, apply as apply_json, edit_body, keeps_numbers};
 pub use trace::{TRACEPARENT, TRACESTATE, TraceContext};

@@ -166,7 +166,7 @@ quotas:
     per: [account, client]
     limit: 4
     window: 24h
-    when: "!('x-fapi-customer-ip-address' in request.headers)"
+    when: "!('x-fapi-customer-ip-address' in request.headers) || !request.headers['x-fapi-customer-ip-address'].matches('^[0-9A-Fa-f.:]+$')"
 routes:
   - id: summary
     match: { path: "/accounts/{account}/summary", methods: [GET] }

@@ -15,7 +15,7 @@ quotas:
     limit: 4
     window: 24h
     rolling: true
-    when: "!('x-fapi-customer-ip-address' in request.headers)"
+    when: "!('x-fapi-customer-ip-address' in request.headers) || !request.headers['x-fapi-customer-ip-address'].matches('^[0-9A-Fa-f.:]+$')"
     accuracy: strict
     unavailable: deny
 routes:

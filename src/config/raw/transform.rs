@@ -51,7 +51,9 @@ pub struct HeaderEdits {
 }
 
 /// One edit of a JSON body; exactly one of these keys. Places are JSON Pointers (RFC 6901) in which
-/// `*` stands for every item of a list. A place that is not there is not edited.
+/// `*` stands for every item of a list. A place that is not there is not edited. Numbers keep their
+/// value, not their spelling (1.10 becomes 1.1); a body with one of more digits than a double holds
+/// is not edited but refused, so send amounts as texts.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]

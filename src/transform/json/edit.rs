@@ -1,6 +1,7 @@
 use serde_json::Value;
 
 use super::mask::mask;
+use super::numbers::keeps_numbers;
 use super::walk::{Step, each, put, put_back, steps, take};
 use crate::config::model::JsonEdit;
 use crate::request::{JsonError, MAX_JSON_DEPTH, parse_json};
@@ -17,12 +18,26 @@ pub fn apply(edits: &[JsonEdit], value: &mut Value) {
     }
 }
 
+/// Why a body can't be edited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EditError {
+    /// It is no JSON on which anything may be decided.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// A number would come out as another one.
+    #[error("the body has a number of more digits than can be kept")]
+    Number,
+}
+
 /// Applies edits to a body and writes it again, without white space.
 ///
 /// # Errors
-/// As [`parse_json`] with [`MAX_JSON_DEPTH`].
-pub fn edit_body(edits: &[JsonEdit], body: &[u8]) -> Result<Vec<u8>, JsonError> {
+/// As [`parse_json`] with [`MAX_JSON_DEPTH`], and for numbers that it could not write again.
+pub fn edit_body(edits: &[JsonEdit], body: &[u8]) -> Result<Vec<u8>, EditError> {
     let mut value = parse_json(body, MAX_JSON_DEPTH)?;
+    if !keeps_numbers(body) {
+        return Err(EditError::Number);
+    }
     apply(edits, &mut value);
     Ok(value.to_string().into_bytes())
 }
@@ -280,6 +295,8 @@ mod tests {
             String::from_utf8(edit_body(&edits, body).unwrap()).unwrap(),
             r#"{"account":{"number":"****5678","type":"checking"}}"#
         );
-        assert!(edit_body(&edits, b"{").is_err());
+        assert!(matches!(edit_body(&edits, b"{"), Err(EditError::Json(_))));
+        let long = br#"{"account":{"number":"1"},"amount":12345678901234567890.01}"#;
+        assert_eq!(edit_body(&edits, long), Err(EditError::Number));
     }
 }

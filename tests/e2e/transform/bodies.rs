@@ -51,6 +51,20 @@ async fn a_json_body_is_edited_on_its_way_to_the_backend() {
         let refused = send(headers, body.to_vec()).await;
         assert_eq!((refused.status.as_u16(), &*refused.problem()), (status, kind), "{refused:?}");
     }
+    // A number keeps its value or is refused: an amount must not change on its way.
+    for (sent, got) in
+        [("1.10", "1.1"), ("-0.5e3", "-500.0"), ("18446744073709551615", "18446744073709551615")]
+    {
+        let answer = send(&[JSON], format!("{{\"kept\":{sent}}}").into_bytes()).await;
+        let told = answer.json();
+        let body = told["body"].as_str().unwrap();
+        assert!(body.starts_with(&format!("{{\"kept\":{got},")), "{sent}: {body}");
+    }
+    for sent in ["12345678901234567890123", "1234567890123456.78"] {
+        let refused = send(&[JSON], format!("{{\"kept\":{sent}}}").into_bytes()).await;
+        assert_eq!((refused.status.as_u16(), &*refused.problem()), (400, "malformed-body"));
+        assert!(refused.json()["detail"].as_str().unwrap().contains("digits"), "{refused:?}");
+    }
     let deep = "[".repeat(10_000) + &"]".repeat(10_000);
     assert_eq!(send(&[JSON], deep.into_bytes()).await.problem(), "malformed-body");
 }

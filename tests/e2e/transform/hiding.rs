@@ -41,12 +41,14 @@ async fn teller() -> Backend {
 async fn start(backend: &Backend) -> (Bank, Tollgate) {
     let bank = Bank::start().await;
     let edits = "    response: { body: [{ mask: { at: /number, keep: 4 } }] }\n";
+    let picks = "    response: { body: [{ pick: { members: [balance] } }] }\n";
     let text = base_config(&bank)
         + &format!(
             "  own: {{ endpoints: [127.0.0.1:{}], ejection: {{ consecutive_failures: 2, period: 1h }} }}\nroutes:\n",
             backend.port()
         )
-        + &echo("edited", edits)
+        + &[echo("edited", edits), echo("picked", picks)]
+            .concat()
             .replace("cluster: checking", "cluster: own")
             .replace("    rewrite: { path: /echo }\n", "");
     let gateway = Tollgate::start(&text).await;
@@ -143,6 +145,14 @@ async fn an_error_keeps_its_status_and_is_edited_or_told_in_the_gateways_words()
         let told = gateway.get(&path, "").await;
         assert_eq!((told.status.as_u16(), &*told.problem()), (500, "backend-error"), "{framing}");
     }
+    // A pick leaves nothing of an error that has other members.
+    for (answer, status) in
+        [("404!application/problem+json!-", 404), ("500!application/json!chunked", 500)]
+    {
+        let told = gateway.get(&format!("/picked/1?{answer}"), "").await;
+        assert_eq!((told.status.as_u16(), &*told.problem()), (status, "backend-error"));
+    }
+    assert_eq!(gateway.get("/picked/1?200!application/json!-", "").await.json(), json!({}));
     let moved = gateway.get("/edited/1?302!text/html!-", "").await;
     assert_eq!((moved.status.as_u16(), moved.body.len()), (302, 0), "{moved:?}");
     assert_eq!(gateway.get("/edited/1?200!application/json!-", "").await.status, 200);
