@@ -205,7 +205,7 @@ async fn every_request_has_one_line_and_stage_times_add_up() {
         // The one that refused is the last.
         let passed = match line["tollgate"]["problem"].as_str() {
             None | Some("quota-exceeded") => {
-                &["route", "auth", "access", "limit", "guard", "account", "fleet", "quota"][..]
+                &["route", "auth", "access", "limit", "guard", "account", "quota"][..]
             }
             Some("unauthenticated") => &["route", "auth"],
             Some("no-route" | "bad-path") => &["route"],
@@ -215,7 +215,7 @@ async fn every_request_has_one_line_and_stage_times_add_up() {
         let (admitting, answering): (Vec<_>, Vec<_>) =
             stages.keys().partition(|stage| !ANSWERING.contains(&stage.as_str()));
         assert_eq!(admitting, passed, "{line}");
-        assert!(answering.is_empty() || admitting.len() == 8, "{line}");
+        assert!(answering.is_empty() || admitting.len() == 7, "{line}");
     }
     logged.sort();
     ids.sort();

@@ -51,7 +51,7 @@ async fn an_operator_sees_what_an_account_has_used_and_gives_it_back() {
     assert_eq!(world.used("4712", "month").await, 1, "other accounts keep their counts");
 
     let (status, _, error) = quota(&world, None, &["show", &"9".repeat(200)]);
-    assert!(status == 1 && error.contains("longer than 128 bytes"), "{error}");
+    assert!(status == 2 && error.contains("longer than 128 bytes"), "{error}");
     let nobody = Command::new(env!("CARGO_BIN_EXE_tollgate"))
         .args(["quota", "show", "4711", "--admin", "http://127.0.0.1:9"])
         .output()
