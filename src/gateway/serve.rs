@@ -17,7 +17,7 @@ use super::keyfile::KeyFileError;
 use super::proxy::Gateway;
 use super::reload::Reloader;
 use super::shared::{Parts, Shared};
-use super::signals::{self, Drain};
+use super::signals::{self, Drain, Signals};
 use super::snapshot::{Snapshot, SnapshotError};
 use super::{early, keys};
 use crate::account::{AccountHasher, CredentialsError, Fleet};
@@ -48,6 +48,9 @@ pub enum ServeError {
         /// What the operating system says.
         error: io::Error,
     },
+    /// The operating system gives no signals.
+    #[error("signals can't be watched: {0}")]
+    Signals(io::Error),
     /// A key of the gateway's own can't be had.
     #[error(transparent)]
     Key(#[from] KeyFileError),
@@ -88,6 +91,7 @@ pub struct Started {
     reloader: Arc<Reloader>,
     ports: Ports<pingora_proxy::HttpProxy<Gateway>>,
     server: Server,
+    signals: Signals,
 }
 
 /// Opens state and ports for the configuration that was read from `path`.
@@ -108,11 +112,12 @@ pub fn start(path: &Path, config: Config) -> Result<Started, ServeError> {
         snapshot.clusters.start(FIRST_ROUND).await;
         Ok::<_, ServeError>(Arc::new(ArcSwap::from_pointee(snapshot)))
     })?;
+    let signals = runtime.block_on(async { Signals::take() }).map_err(ServeError::Signals)?;
     let server = Server::new_with_opt_and_conf(None, server_conf());
     let (ports, handle) = bind(&config, &shared, &snapshot, &server.configuration)?;
     let reloader =
         Arc::new(Reloader::new(path.to_owned(), shared.clone(), snapshot.clone(), handle));
-    Ok(Started { runtime, shared, snapshot, reloader, ports, server })
+    Ok(Started { runtime, shared, snapshot, reloader, ports, server, signals })
 }
 
 async fn open_state(config: &Config, runtime: &Runtime) -> Result<Shared, ServeError> {
@@ -277,13 +282,14 @@ impl Started {
     /// Serves until a signal ends it: SIGTERM lets requests in progress finish, SIGHUP loads the
     /// configuration again, and so does a changed file.
     pub fn serve(self) {
-        let Self { runtime, shared, snapshot, reloader, ports, mut server } = self;
+        let Self { runtime, shared, snapshot, reloader, ports, mut server, signals } = self;
+        let Signals { hangup, stop } = signals;
         tell_start(&snapshot.load().config, &reloader);
-        runtime.spawn(signals::reload_on_hangup(reloader.clone(), shared.clone()));
+        runtime.spawn(signals::reload_on_hangup(hangup, reloader.clone(), shared.clone()));
         runtime.spawn(signals::reload_on_change(reloader));
         server.bootstrap();
         server.add_service(ports);
-        let shutdown_signal = Box::new(Drain::new(shared.clone(), snapshot));
+        let shutdown_signal = Box::new(Drain::new(stop, shared.clone(), snapshot));
         server.run(RunArgs { shutdown_signal });
         runtime.block_on(shared.quotas.close());
         shared.vault.close();

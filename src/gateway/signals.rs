@@ -1,5 +1,6 @@
 //! What makes a running gateway load its configuration again, or end.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, sleep};
 
 use super::reload::Reloader;
@@ -19,9 +20,35 @@ use crate::config::Watcher;
 /// some heartbeats, unless it is in trouble.
 const HAND_OVER: Duration = Duration::from_secs(10);
 
+/// What the operating system may send. From here on none of them ends the process by itself, so
+/// they are taken before anybody is told that the gateway is ready.
+pub(super) struct Signals {
+    pub hangup: Signal,
+    pub stop: Stop,
+}
+
+/// SIGTERM and SIGINT.
+pub(super) struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Must be called within a runtime.
+    pub fn take() -> io::Result<Self> {
+        let [hangup, terminate, interrupt] =
+            [SignalKind::hangup(), SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+        let stop = Stop { terminate: terminate?, interrupt: interrupt? };
+        Ok(Self { hangup: hangup?, stop })
+    }
+}
+
 /// SIGHUP: the configuration again, and the access log's file again (logrotate).
-pub(super) async fn reload_on_hangup(reloader: Arc<Reloader>, shared: Arc<Shared>) {
-    let Some(mut hangup) = listen(SignalKind::hangup()) else { return };
+pub(super) async fn reload_on_hangup(
+    mut hangup: Signal,
+    reloader: Arc<Reloader>,
+    shared: Arc<Shared>,
+) {
     while hangup.recv().await.is_some() {
         shared.access_log.reopen();
         // Refusals are logged, counted and shown by the reloader.
@@ -52,20 +79,17 @@ pub(super) async fn reload_on_change(reloader: Arc<Reloader>) {
     }
 }
 
-fn listen(kind: SignalKind) -> Option<Signal> {
-    signal(kind).inspect_err(|error| tracing::error!(%error, "a signal can't be watched")).ok()
-}
-
 /// Ends the process in order: readiness fails, the load balancer gets time to see it, requests in
 /// progress get time to finish, and an idle gateway ends at once.
 pub(super) struct Drain {
     shared: Arc<Shared>,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    stop: Mutex<Stop>,
 }
 
 impl Drain {
-    pub fn new(shared: Arc<Shared>, snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
-        Self { shared, snapshot }
+    pub fn new(stop: Stop, shared: Arc<Shared>, snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
+        Self { shared, snapshot, stop: Mutex::new(stop) }
     }
 
     async fn until_idle(&self, within: Duration) {
@@ -79,11 +103,8 @@ impl Drain {
 #[async_trait]
 impl ShutdownSignalWatch for Drain {
     async fn recv(&self) -> ShutdownSignal {
-        let (Some(mut terminate), Some(mut interrupt)) =
-            (listen(SignalKind::terminate()), listen(SignalKind::interrupt()))
-        else {
-            return std::future::pending().await;
-        };
+        let mut stop = self.stop.lock().await;
+        let Stop { terminate, interrupt } = &mut *stop;
         let wait = tokio::select! {
             _ = terminate.recv() => self.snapshot.load().config.observe.drain_wait,
             // A person at the keyboard waits for no load balancer.

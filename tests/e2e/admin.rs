@@ -239,7 +239,7 @@ async fn clusters_show_their_endpoints_and_how_they_are() {
     let port = bank.port("cards");
     let checked = format!(
         "  watched: {{ endpoints: [{{ address: \"127.0.0.1:{port}\", weight: 7 }}], \
-         health: {{ path: /healthz, interval: 200ms, timeout: 200ms, healthy_after: 1, unhealthy_after: 1 }} }}\n\
+         health: {{ path: /healthz, interval: 1s, timeout: 1s, healthy_after: 1, unhealthy_after: 1 }} }}\n\
          quotas:\n"
     );
     let gateway = Tollgate::start(&config(&bank).replacen("quotas:\n", &checked, 1)).await;

@@ -32,7 +32,7 @@ routes:
     );
     for service in ["checking", "savings", "cards", "loans", "investments"] {
         text.push_str(&format!(
-            "        {service}: {{ cluster: {service}, path: \"/v1/{{account}}\", into: accounts.{service}, deadline: 2s }}\n"
+            "        {service}: {{ cluster: {service}, path: \"/v1/{{account}}\", into: accounts.{service}, deadline: 20s }}\n"
         ));
     }
     text

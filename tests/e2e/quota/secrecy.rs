@@ -38,8 +38,8 @@ fn routes() -> String {
            rewrite: { path: /echo/batch } }\n"
         + "  - { id: composed, match: { path: \"/composed/{account}\", methods: [GET] }, authenticate: bank, \
            account: path.account, quotas: [loose], compose: { parts: { \
-           a: { cluster: checking, path: \"/v1/{account}\", into: a, deadline: 2s }, \
-           b: { cluster: cards, path: \"/v1/{account}\", into: b, deadline: 2s, optional: true } } } }\n"
+           a: { cluster: checking, path: \"/v1/{account}\", into: a, deadline: 20s }, \
+           b: { cluster: cards, path: \"/v1/{account}\", into: b, deadline: 20s, optional: true } } } }\n"
 }
 
 /// Every file below a folder: its path and what is in it.

@@ -98,7 +98,7 @@ async fn a_backend_that_waits_for_the_rest_of_a_request_is_not_blamed_for_it() {
     let bank = Bank::start().await;
     let ready = format!("endpoints: [127.0.0.1:{}]", bank.port("checking"));
     let strict = format!(
-        "{ready}, deadlines: {{ first_byte: 300ms }}, \
+        "{ready}, deadlines: {{ first_byte: 3s }}, \
          ejection: {{ consecutive_failures: 1, period: 1h, max_percent: 100 }}"
     );
     let config = config_with_ports(&bank, "").replacen(&ready, &strict, 1);

@@ -114,7 +114,7 @@ async fn second_tries_stay_within_their_budget() {
 async fn an_endpoint_that_fails_requests_is_taken_out_and_comes_back() {
     let bank = Bank::start().await;
     let (_well, endpoints) =
-        pair(&bank, ", ejection: { consecutive_failures: 3, period: 1s }").await;
+        pair(&bank, ", ejection: { consecutive_failures: 3, period: 5s }").await;
     let gateway = start(&bank, &endpoints, "").await;
     bank.fault("checking", "500").await;
     let seen = statuses(&gateway, Method::GET, "/own/4711", 6).await;
