@@ -17,6 +17,8 @@ if rustup toolchain list 2>/dev/null | grep -q '^nightly-[a-z]'; then
 else
   export RUSTC_BOOTSTRAP=1
 fi
+# The same versions of everything as the product has; what only the fuzzers need is added to them.
+cp ../Cargo.lock .
 cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-fuzz
 
 for target in "${targets[@]}"; do
