@@ -95,11 +95,15 @@ impl Broker {
         self.command(&format!("start {number}"));
     }
 
-    /// Sends a broker a signal: `STOP`, `CONT`.
+    /// Sends a broker a signal: `STOP` (returns when it is frozen), `CONT`.
     pub fn signal(&self, number: u32, signal: &str) {
         let pid = self.pid(number).to_string();
         let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap();
         assert!(sent.success());
+        // On a busy machine a process goes on for a while before it notices.
+        while signal == "STOP" && !is_frozen(&pid) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
     }
 
     /// A broker's process.
@@ -141,6 +145,16 @@ impl Broker {
     fn process(&self) -> &Process {
         self.process.as_ref().expect("a test that hurts the broker needs its own")
     }
+}
+
+/// Whether every thread of a process is stopped. One that is gone counts as well.
+fn is_frozen(pid: &str) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state stands behind the name in parentheses, which may contain anything.
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 'Z', 'X']))
+    })
 }
 
 #[track_caller]

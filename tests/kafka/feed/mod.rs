@@ -26,7 +26,7 @@ use tollgate::observe::Metrics;
 use tollgate::request::{
     AccountId, Captures, Facts, NormalPath, RequestHead, RouteId, SystemClock,
 };
-use tollgate::vault::{Vault, cache_key};
+use tollgate::vault::{Vault, VaultError, cache_key};
 
 use crate::broker::Broker;
 
@@ -84,10 +84,10 @@ impl Fleet {
         // A topic of that name may be about to be gone.
         let until = Instant::now() + PATIENCE;
         loop {
-            let made = self.admin().create_topics([&new], &AdminOptions::new()).await.unwrap();
-            match &made[0] {
-                Ok(_) => return,
-                Err(error) => assert!(Instant::now() < until, "{name}: {error:?}"),
+            let made = self.admin().create_topics([&new], &AdminOptions::new()).await;
+            match made.as_deref() {
+                Ok([Ok(_)]) => return,
+                other => assert!(Instant::now() < until, "{name}: {other:?}"),
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -118,10 +118,21 @@ impl Fleet {
     }
 
     fn open(&self, directory: &Path, metrics: &Arc<Metrics>) -> &'static Vault {
-        let clock = Arc::new(SystemClock);
-        let accounts = AccountHasher::new(b"the fleet's");
-        Vault::open_fed(directory, &settings(), &self.kafka, accounts, clock, metrics.clone())
-            .unwrap()
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let (clock, metrics) = (Arc::new(SystemClock), metrics.clone());
+            let accounts = AccountHasher::new(b"the fleet's");
+            let opened =
+                Vault::open_fed(directory, &settings(), &self.kafka, accounts, clock, metrics);
+            match opened {
+                Ok(vault) => return vault,
+                // One that was closed on a busy machine may still be at its last write.
+                Err(VaultError::Locked(_)) if Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     /// Gateways that know all that the topics said up to now.

@@ -1,7 +1,5 @@
 //! The cache while Kafka is away.
 
-use tollgate::vault::VaultError;
-
 use super::*;
 
 /// Frozen rather than gone: connections stay, and nothing answers.
