@@ -116,14 +116,15 @@ impl Replaying {
     }
 
     fn finish(&self, partition: &Partition) {
-        if !partition.done.swap(true, Ordering::AcqRel) {
-            for (source, records) in
-                [("kafka", &partition.from_kafka), ("mirror", &partition.from_mirror)]
-            {
-                let records = records.load(Ordering::Relaxed);
-                self.metrics.record(Event::Journal(JournalEvent::Replayed { source, records }));
-            }
+        if partition.done.load(Ordering::Acquire) {
+            return;
         }
+        let sources = [("kafka", &partition.from_kafka), ("mirror", &partition.from_mirror)];
+        for (source, records) in sources {
+            let records = records.load(Ordering::Relaxed);
+            self.metrics.record(Event::Journal(JournalEvent::Replayed { source, records }));
+        }
+        partition.done.store(true, Ordering::Release);
     }
 
     /// Whether a partition was read to what was its end.
