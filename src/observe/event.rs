@@ -1,4 +1,5 @@
 use super::CacheFeedEvent;
+use super::journal_metrics::JournalEvent;
 
 /// Something that happened and is counted. Stages report it; `Metrics` alone knows the names and
 /// labels under which operators see it. Labels are bounded: names from the configuration, never
@@ -66,47 +67,8 @@ pub enum Event<'a> {
         /// What became of it.
         outcome: QuotaOutcome,
     },
-    /// Records became durable in the journal together.
-    JournalCommit {
-        /// How many.
-        records: u64,
-        /// Time it took.
-        seconds: f64,
-    },
-    /// A record did not become durable.
-    JournalAppendFailed {
-        /// Whether it may be in the journal all the same.
-        ambiguous: bool,
-    },
-    /// This process read a record back that it had appended.
-    JournalReadBack {
-        /// Time since the append.
-        seconds: f64,
-    },
-    /// How far a partition's reader is behind.
-    JournalLag {
-        /// The partition.
-        partition: u32,
-        /// Records that it has not read.
-        records: u64,
-    },
-    /// A partition of the journal was read to what was its end when its tail was opened.
-    JournalReplayed {
-        /// From where: `kafka` or `mirror`.
-        source: &'static str,
-        /// How many records.
-        records: u64,
-    },
-    /// Whether a copy of the journal is kept on this machine's disk.
-    JournalMirror {
-        /// Whether it is.
-        kept: bool,
-    },
-    /// A record was not understood; its partition is not read on.
-    JournalCorrupt {
-        /// The partition.
-        partition: u32,
-    },
+    /// Something happened to the journal.
+    Journal(JournalEvent),
     /// The vault was read, written or purged.
     Vault {
         /// What was done.

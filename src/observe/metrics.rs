@@ -9,13 +9,14 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::cache_feed::CacheFeedMetrics;
+use super::journal_metrics::JournalMetrics;
 use super::names::Name;
 use super::{Event, Exchange, ForwardOutcome, Moment, QuotaOutcome, VaultOperation};
 use crate::request::RouteId;
 
 /// Labels: names from the configuration and fixed words only, so that no caller can make series.
-type Labels = Vec<(&'static str, String)>;
-type Counters = Family<Labels, Counter>;
+pub(super) type Labels = Vec<(&'static str, String)>;
+pub(super) type Counters = Family<Labels, Counter>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
 /// Labels of what is counted for every request: made without allocating.
@@ -54,11 +55,6 @@ struct HitLabels {
     hit: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PartitionLabel {
-    partition: u32,
-}
-
 /// The one registry of metrics.
 pub struct Metrics {
     registry: Registry,
@@ -77,17 +73,10 @@ pub struct Metrics {
     upstream_seconds: Histograms,
     parts: Counters,
     quota: Counters,
-    journal_records: Counter,
-    journal_commit_seconds: Histogram,
+    journal: JournalMetrics,
     claims: Counters,
     forwarded: Counters,
     forward_seconds: Histogram,
-    journal_append_failures: Counters,
-    journal_read_back_seconds: Histogram,
-    journal_lag: Family<PartitionLabel, Gauge>,
-    journal_replayed: Counters,
-    journal_mirror: Gauge,
-    journal_corrupt: Family<PartitionLabel, Counter>,
     vault: Counters,
     cache_feed: CacheFeedMetrics,
     reloads: Counters,
@@ -108,7 +97,7 @@ fn request_histogram() -> Histogram {
     Histogram::new(REQUEST_BUCKETS)
 }
 
-fn stage_histogram() -> Histogram {
+pub(super) fn stage_histogram() -> Histogram {
     Histogram::new(STAGE_BUCKETS)
 }
 
@@ -134,17 +123,10 @@ impl Default for Metrics {
             upstream_seconds: time(r, Name::UpstreamSeconds, Family::new_with_constructor(request)),
             parts: count(r, Name::Parts),
             quota: count(r, Name::Quota),
-            journal_records: count(r, Name::JournalRecords),
-            journal_commit_seconds: time(r, Name::JournalCommitSeconds, stage_histogram()),
+            journal: JournalMetrics::register(r),
             claims: count(r, Name::Claims),
             forwarded: count(r, Name::Forwarded),
             forward_seconds: time(r, Name::ForwardSeconds, request_histogram()),
-            journal_append_failures: count(r, Name::JournalAppendFailures),
-            journal_read_back_seconds: time(r, Name::JournalReadBackSeconds, stage_histogram()),
-            journal_lag: count(r, Name::JournalLag),
-            journal_replayed: count(r, Name::JournalReplayed),
-            journal_mirror: count(r, Name::JournalMirror),
-            journal_corrupt: count(r, Name::JournalCorrupt),
             vault: count(r, Name::Vault),
             cache_feed: CacheFeedMetrics::new(r),
             reloads: count(r, Name::Reloads),
@@ -163,7 +145,7 @@ pub(super) fn count<M: Metric + Clone + Default>(registry: &mut Registry, name: 
     metric
 }
 
-fn time<M: Metric + Clone>(registry: &mut Registry, name: Name, metric: M) -> M {
+pub(super) fn time<M: Metric + Clone>(registry: &mut Registry, name: Name, metric: M) -> M {
     registry.register_with_unit(name.text(), name.help(), Unit::Seconds, metric.clone());
     metric
 }
@@ -174,7 +156,7 @@ fn in_use(gauge: Gauge) -> Gauge {
     gauge
 }
 
-fn yes_no(flag: bool) -> String {
+pub(super) fn yes_no(flag: bool) -> String {
     if flag { "true" } else { "false" }.to_owned()
 }
 
@@ -227,10 +209,7 @@ impl Metrics {
                     vec![("rule", rule.to_owned()), ("outcome", quota_word(outcome).to_owned())];
                 self.quota.get_or_create(&labels).inc();
             }
-            Event::JournalCommit { records, seconds } => {
-                self.journal_records.inc_by(records);
-                self.journal_commit_seconds.observe(seconds);
-            }
+            Event::Journal(event) => self.journal.record(event),
             Event::Claimed { reason } => {
                 let labels = vec![("reason", reason.word().to_owned())];
                 self.claims.get_or_create(&labels).inc();
@@ -239,25 +218,6 @@ impl Metrics {
             Event::ForwardAnswered { seconds } => {
                 self.forwarded(ForwardOutcome::Answered);
                 self.forward_seconds.observe(seconds);
-            }
-            Event::JournalAppendFailed { ambiguous } => {
-                let labels = vec![("ambiguous", yes_no(ambiguous))];
-                self.journal_append_failures.get_or_create(&labels).inc();
-            }
-            Event::JournalReadBack { seconds } => self.journal_read_back_seconds.observe(seconds),
-            Event::JournalLag { partition, records } => {
-                let records = i64::try_from(records).unwrap_or(i64::MAX);
-                self.journal_lag.get_or_create(&PartitionLabel { partition }).set(records);
-            }
-            Event::JournalReplayed { source, records } => {
-                let labels = vec![("source", source.to_owned())];
-                self.journal_replayed.get_or_create(&labels).inc_by(records);
-            }
-            Event::JournalMirror { kept } => {
-                self.journal_mirror.set(kept.into());
-            }
-            Event::JournalCorrupt { partition } => {
-                self.journal_corrupt.get_or_create(&PartitionLabel { partition }).inc();
             }
             Event::Vault { operation } => {
                 let labels = vec![("operation", vault_word(operation).to_owned())];

@@ -15,7 +15,7 @@ use super::follower::{Follower, catch_up};
 use super::open::open_store;
 use crate::journal::store::{Store, StoredKey};
 use crate::journal::{JournalError, Offset, Record, RecordKey};
-use crate::observe::{Event, Metrics};
+use crate::observe::{Event, JournalEvent, Metrics};
 
 /// Appends in one write at most.
 const GROUP: usize = 4096;
@@ -143,10 +143,10 @@ impl Writer {
         self.shared.witness.note(commit);
         self.next = next;
         self.publish_ends();
-        self.metrics.record(Event::JournalCommit {
+        self.metrics.record(Event::Journal(JournalEvent::Committed {
             records: appends.len() as u64,
             seconds: started.elapsed().as_secs_f64(),
-        });
+        }));
         self.feed(&appends, &offsets);
         for (append, offset) in appends.into_iter().zip(offsets) {
             // Nobody may be waiting any more.

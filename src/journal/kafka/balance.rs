@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::{oneshot, watch};
 
@@ -21,6 +21,8 @@ use crate::journal::{JournalError, Share};
 
 /// Between looks at commands and at what the group says.
 const POLL: Duration = Duration::from_millis(50);
+/// Between lines that say that the group does not work.
+const REPORT: Duration = Duration::from_secs(30);
 /// How long the member may not be polled before librdkafka leaves the group for it. Only a process
 /// that stands still doesn't poll, and the group's session ends before that.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -29,6 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub(super) struct Balance {
     share: Arc<watch::Sender<Share>>,
     commands: Sender<Command>,
+    session: Duration,
 }
 
 enum Command {
@@ -57,19 +60,22 @@ impl Balance {
             .name("journal-balance".to_owned())
             .spawn(move || run(group, &inbox))
             .map_err(|error| JournalError::KafkaClient(error.to_string()))?;
-        Ok(Self { share, commands })
+        Ok(Self { share, commands, session: settings.session_timeout })
     }
 
     pub fn share(&self) -> watch::Receiver<Share> {
         self.share.subscribe()
     }
 
-    /// Leaves the group for good and waits until it has.
+    /// Leaves the group for good and waits until it has, or until the group has missed it for so
+    /// long that it holds it for gone.
     pub async fn resign(&self) {
         let (done, left) = oneshot::channel();
         if self.commands.send(Command::Resign(done)).is_ok() {
-            // An error means that it has left.
-            let _ = left.await;
+            // The channel's own error means that it has left.
+            if tokio::time::timeout(self.session, left).await.is_err() {
+                tracing::warn!("Kafka did not confirm that this gateway left the group");
+            }
         }
     }
 }
@@ -92,10 +98,19 @@ fn member_config(settings: &model::Kafka) -> ClientConfig {
 }
 
 fn run(group: Group, inbox: &Receiver<Command>) {
+    let mut reported: Option<Instant> = None;
     let resigned = loop {
         // Nothing is ever fetched: what comes are the group's errors.
-        if let Some(Err(error)) = group.poll(POLL) {
-            tracing::debug!(%error, "the Kafka group member complained");
+        if let Some(Err(error)) = group.poll(POLL)
+            && !is_outage(&error)
+            && reported.is_none_or(|at| at.elapsed() >= REPORT)
+        {
+            reported = Some(Instant::now());
+            tracing::warn!(
+                %error,
+                "Kafka's group does not propose partitions to this gateway; `tollgate kafka check` \
+                 names the permissions that it needs"
+            );
         }
         match inbox.recv_timeout(Duration::ZERO) {
             Ok(Command::Resign(done)) => break Some(done),
@@ -108,6 +123,22 @@ fn run(group: Group, inbox: &Receiver<Command>) {
     if let Some(done) = resigned {
         let _ = done.send(());
     }
+}
+
+/// Whether it is for want of a broker, which is told elsewhere.
+fn is_outage(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::RequestTimedOut
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::SSL
+        )
+    )
 }
 
 impl Member {

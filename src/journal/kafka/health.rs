@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::observe::{Event, Metrics};
+use crate::observe::{Event, JournalEvent, Metrics};
 
 /// How long a write that was not confirmed counts as trouble, if none is confirmed meanwhile.
 const UNCONFIRMED: Duration = Duration::from_secs(30);
@@ -145,7 +145,7 @@ impl Health {
             if let (Ok(partition), Ok(records)) =
                 (u32::try_from(*partition), u64::try_from(numbers.consumer_lag))
             {
-                self.metrics.record(Event::JournalLag { partition, records });
+                self.metrics.record(Event::Journal(JournalEvent::Lag { partition, records }));
             }
         }
     }

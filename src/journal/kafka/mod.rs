@@ -121,11 +121,13 @@ pub struct Tuning {
     pub patience: Duration,
     /// Records that may wait to be confirmed.
     pub queue: usize,
+    /// Records that may wait for the mirror on this machine's disk.
+    pub backlog: usize,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { patience: PATIENCE, queue: writer::QUEUE }
+        Self { patience: PATIENCE, queue: writer::QUEUE, backlog: mirror::BACKLOG }
     }
 }
 
@@ -153,7 +155,7 @@ fn open(
         replaying: Arc::clone(&replaying),
         metrics: Arc::clone(metrics),
     };
-    let feed = mirror.as_ref().map(Mirror::feed);
+    let feed = mirror.as_ref().map(|mirror| mirror.feed(tuning.backlog));
     let reader = Reader::start(topic.clone(), partitions, consumer, feed, shared)?;
     let balance = Balance::start(settings, &health)?;
     Ok(Kafka { topic, partitions, writer, reader, mirror, replaying, balance, health })
@@ -173,13 +175,17 @@ impl Journal for Kafka {
     async fn tail(&self, partition: u32, from: Offset) -> Result<Tail, JournalError> {
         let (first, end) = self.watermarks(partition).await?;
         // Whoever has read something must not read on behind a gap, nor in another topic.
-        if from > end || (from > 0 && from < first) {
+        let lost = self.replaying.has_restarted(partition) || from < first || from > end;
+        if from > 0 && lost {
             if let Some(mirror) = &self.mirror {
                 mirror.clear(partition);
             }
             return Err(JournalError::Restarted { partition, offset: from });
         }
         let (sender, tail) = Tail::channel();
+        if from == 0 {
+            self.replaying.begin(partition);
+        }
         let beginning = from <= first;
         let from = from.max(first);
         self.replaying.open(partition, from, end);

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::journal::RecordKey;
-use crate::observe::{Event, Metrics};
+use crate::observe::{Event, JournalEvent, Metrics};
 
 /// A record that was not read back by then never will be; another is watched.
 const GIVE_UP: Duration = Duration::from_secs(10);
@@ -62,7 +62,7 @@ impl ReadBack {
         if let Some((_, _, since)) = record.take_if(|(_, watched, _)| watched.as_bytes() == key) {
             watched.armed.store(false, Ordering::Release);
             let seconds = since.elapsed().as_secs_f64();
-            self.metrics.record(Event::JournalReadBack { seconds });
+            self.metrics.record(Event::Journal(JournalEvent::ReadBack { seconds }));
         }
     }
 }

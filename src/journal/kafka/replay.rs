@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::journal::{Offset, Replay};
-use crate::observe::{Event, Metrics};
+use crate::observe::{Event, JournalEvent, Metrics};
 
 /// Between lines about how far the replay is.
 const REPORT: Duration = Duration::from_secs(3);
@@ -19,6 +19,8 @@ pub(super) struct Replaying {
 #[derive(Default)]
 struct Partition {
     opened: AtomicBool,
+    /// Its reader found that it no longer is what it was.
+    restarted: AtomicBool,
     done: AtomicBool,
     first: AtomicU64,
     next: AtomicU64,
@@ -58,6 +60,28 @@ impl Replaying {
         partition.opened.store(true, Ordering::Release);
     }
 
+    /// The partition no longer is what it was: nobody may read on in it from where he was.
+    pub fn restart(&self, partition: u32) {
+        self.set_restarted(partition, true);
+    }
+
+    /// The partition is read from its beginning.
+    pub fn begin(&self, partition: u32) {
+        self.set_restarted(partition, false);
+    }
+
+    fn set_restarted(&self, partition: u32, restarted: bool) {
+        if let Some(partition) = self.partitions.get(partition as usize) {
+            partition.restarted.store(restarted, Ordering::Release);
+        }
+    }
+
+    /// Whether it was said to be another since it was last read from its beginning.
+    pub fn has_restarted(&self, partition: u32) -> bool {
+        let partition = self.partitions.get(partition as usize);
+        partition.is_some_and(|partition| partition.restarted.load(Ordering::Acquire))
+    }
+
     /// A record from Kafka was handed on.
     pub fn read(&self, partition: u32, offset: Offset) {
         let Some(partition) = self.partitions.get(partition as usize) else { return };
@@ -92,14 +116,15 @@ impl Replaying {
     }
 
     fn finish(&self, partition: &Partition) {
-        if !partition.done.swap(true, Ordering::AcqRel) {
-            for (source, records) in
-                [("kafka", &partition.from_kafka), ("mirror", &partition.from_mirror)]
-            {
-                let records = records.load(Ordering::Relaxed);
-                self.metrics.record(Event::JournalReplayed { source, records });
-            }
+        if partition.done.load(Ordering::Acquire) {
+            return;
         }
+        let sources = [("kafka", &partition.from_kafka), ("mirror", &partition.from_mirror)];
+        for (source, records) in sources {
+            let records = records.load(Ordering::Relaxed);
+            self.metrics.record(Event::Journal(JournalEvent::Replayed { source, records }));
+        }
+        partition.done.store(true, Ordering::Release);
     }
 
     /// Whether a partition was read to what was its end.

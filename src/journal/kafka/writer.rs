@@ -15,7 +15,7 @@ use super::read_back::ReadBack;
 use super::reader;
 use crate::config::model;
 use crate::journal::{JournalError, Offset, Record};
-use crate::observe::{Event, Metrics};
+use crate::observe::{Event, JournalEvent, Metrics};
 
 /// Records that may wait to be sent or confirmed. More at once than any machine serves requests;
 /// beyond it an append fails at once rather than late.
@@ -62,14 +62,15 @@ impl Writer {
             Ok(_) => {
                 self.health.confirmed();
                 let seconds = started.elapsed().as_secs_f64();
-                self.metrics.record(Event::JournalCommit { records: 1, seconds });
+                self.metrics
+                    .record(Event::Journal(JournalEvent::Committed { records: 1, seconds }));
             }
             Err(error) => {
                 let ambiguous = error.is_ambiguous();
                 if ambiguous {
                     self.health.unconfirmed();
                 }
-                self.metrics.record(Event::JournalAppendFailed { ambiguous });
+                self.metrics.record(Event::Journal(JournalEvent::AppendFailed { ambiguous }));
             }
         }
         appended
@@ -109,7 +110,9 @@ impl Writer {
             match delivery {
                 Ok(delivery) => {
                     let delivered = delivery.await;
-                    self.renew_if_fatal(&producer);
+                    if !matches!(delivered, Ok(Ok(_))) {
+                        self.renew_if_fatal(&producer);
+                    }
                     return match delivered {
                         Ok(Ok(delivery)) => offset(delivery.offset),
                         // It may have reached a broker in an earlier attempt, whatever the last

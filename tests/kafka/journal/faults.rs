@@ -74,10 +74,19 @@ async fn a_topic_made_again_is_noticed_by_its_readers() {
         journal.tail(0, 10).await.unwrap_err(),
         JournalError::Restarted { partition: 0, offset: 10 }
     );
+    // Also once the new topic has that offset.
+    for number in 0..20 {
+        assert_eq!(journal.append(0, claim(number)).await.unwrap(), number as u64);
+    }
+    assert_eq!(
+        journal.tail(0, 10).await.unwrap_err(),
+        JournalError::Restarted { partition: 0, offset: 10 }
+    );
     let mut tail = journal.tail(0, 0).await.unwrap();
-    let offset = journal.append(0, claim(1)).await.unwrap();
-    assert_eq!(next(&mut tail).await.unwrap(), (offset, claim(1)));
-    assert_eq!(offset, 0);
+    assert_eq!(next(&mut tail).await.unwrap(), (0, claim(0)));
+    // From then on it is an offset like any other.
+    let mut tail = journal.tail(0, 10).await.unwrap();
+    assert_eq!(next(&mut tail).await.unwrap(), (10, claim(10)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -122,16 +131,18 @@ async fn a_frozen_broker_leaves_writes_in_doubt_and_goes_on_where_it_was() {
     site.settings.delivery_timeout = Duration::from_secs(2);
     let journal = site.open().await;
     let mut tail = journal.tail(0, 0).await.unwrap();
-    journal.append(0, claim(1)).await.unwrap();
+    timeout(PATIENCE, async { while journal.append(0, claim(1)).await.is_err() {} }).await.unwrap();
     assert_eq!(next(&mut tail).await.unwrap().1, claim(1));
     assert_eq!(journal.trouble(), None);
+    let in_doubt = r#"tollgate_journal_append_failures_total{ambiguous="true"}"#;
+    let before = site.metric(in_doubt);
 
     broker.signal(1, "STOP");
     let error = timeout(PATIENCE, journal.append(0, claim(2))).await.unwrap().unwrap_err();
     assert!(error.is_ambiguous(), "{error:?}");
     let trouble = journal.trouble().unwrap();
     assert!(trouble.contains("does not confirm writes"), "{trouble}");
-    assert_eq!(site.metric(r#"tollgate_journal_append_failures_total{ambiguous="true"}"#), 1.0);
+    assert_eq!(site.metric(in_doubt), before + 1.0);
 
     broker.signal(1, "CONT");
     // The same tail goes on; the write in doubt may stand before this one.

@@ -12,7 +12,7 @@ impl Site {
         let mut list = TopicPartitionList::new();
         let topic = self.topic();
         list.add_partition_offset(&topic, partition, KafkaOffset::Offset(before)).unwrap();
-        self.admin().delete_records(&list, &AdminOptions::new()).await.unwrap();
+        self.admin().delete_records(&list, &options()).await.unwrap();
     }
 
     /// The next start of the same gateway.
@@ -268,6 +268,32 @@ async fn a_mirror_that_cannot_be_kept_costs_only_time() {
     journal.append(0, claim(1)).await.unwrap();
     assert_eq!(all(&journal, 0).await, [(0, claim(1))]);
     assert_eq!(journal.forget(0, UnixMillis(1)).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_that_falls_behind_holds_nobody_up_and_the_next_start_reads_the_rest() {
+    let mut site = Site::new(Broker::shared(), 1).await;
+    site.tuning.backlog = 8;
+    let journal = site.open().await;
+    journal.append(0, claim(1)).await.unwrap();
+    let mut tail = journal.tail(0, 0).await.unwrap();
+    take(&mut tail, 1).await;
+    assert_eq!(site.metric("tollgate_journal_mirror_kept"), 1.0);
+    let mut number = 0;
+    while site.metric("tollgate_journal_mirror_kept") == 1.0 {
+        let appends = (number..number + 500).map(|number| journal.append(0, used(number, 1000, 1)));
+        assert!(join_all(appends).await.iter().all(Result::is_ok));
+        take(&mut tail, 500).await;
+        number += 500;
+    }
+    drop((journal, tail));
+    let site = site.restarted();
+    let journal = site.open().await;
+    let records = all(&journal, 0).await;
+    assert!(records.iter().zip(0..).all(|((offset, _), number)| *offset == number));
+    assert_eq!(records.len() as u64, number + 1);
+    let (mirror, kafka) = site.sources(&journal).await;
+    assert!(mirror >= 1.0 && kafka > 0.0, "{mirror} {kafka}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -26,7 +26,7 @@ use tollgate::request::UnixMillis;
 use crate::broker::Broker;
 
 /// Longest wait for anything that should happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One gateway's journal: settings, a directory, metrics.
 struct Site {
@@ -52,7 +52,7 @@ impl Site {
             replication: 1,
             tls: None,
             sasl: None,
-            delivery_timeout: Duration::from_secs(5),
+            delivery_timeout: PATIENCE,
             session_timeout: Duration::from_secs(6),
             cache_retention: Duration::from_secs(86_400),
         };
@@ -104,7 +104,7 @@ impl Site {
             .set("cleanup.policy", "compact,delete");
         // A topic of that name may be about to be gone.
         for _ in 0..100 {
-            let made = self.admin().create_topics([&new], &AdminOptions::new()).await.unwrap();
+            let made = self.admin().create_topics([&new], &options()).await.unwrap();
             if made[0].is_ok() {
                 return;
             }
@@ -115,7 +115,7 @@ impl Site {
 
     async fn delete(&self) {
         let topic = self.topic();
-        let gone = self.admin().delete_topics(&[&topic], &AdminOptions::new()).await.unwrap();
+        let gone = self.admin().delete_topics(&[&topic], &options()).await.unwrap();
         gone[0].as_ref().unwrap();
     }
 
@@ -135,6 +135,10 @@ impl Site {
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().unwrap())
     }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE))
 }
 
 fn used(account: u64, ends: u64, admitted: u64) -> Record {

@@ -73,17 +73,3 @@ async fn the_share_of_a_gateway_that_is_killed_goes_to_the_others() {
     drop(other);
     share_of(&journal, |share| share.len() == 6).await;
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sharing_out_reads_no_records() {
-    let site = Site::new(Broker::shared(), 1).await;
-    let journal = site.open().await;
-    share_of(&journal, |share| share.len() == 1).await;
-    for number in 0..100 {
-        journal.append(0, used(number, 1000, 1)).await.unwrap();
-    }
-    let mut tail = journal.tail(0, 0).await.unwrap();
-    take(&mut tail, 100).await;
-    let journal = site.another().open().await;
-    share_of(&journal, |share| share.is_empty()).await;
-}

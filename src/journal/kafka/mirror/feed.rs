@@ -8,14 +8,15 @@ use crate::journal::{Offset, RecordKey};
 use crate::request::UnixMillis;
 
 /// Records that may wait to be written. During a replay Kafka is read no faster than that; records
-/// as they come never wait.
-const MOST: usize = 131_072;
+/// as they come don't wait.
+pub(in super::super) const BACKLOG: usize = 131_072;
 
 /// Gives the mirror what is read from Kafka. A partition must be given from where the mirror ends
 /// on: what begins behind that is not kept.
 pub(in super::super) struct Feed {
     shared: Arc<Shared>,
     commands: Sender<Command>,
+    backlog: usize,
     partitions: Vec<Fed>,
     batch: Vec<Kept>,
 }
@@ -30,7 +31,7 @@ struct Fed {
 }
 
 impl Feed {
-    pub(super) fn new(shared: Arc<Shared>, commands: Sender<Command>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, commands: Sender<Command>, backlog: usize) -> Self {
         let partitions = shared
             .partitions
             .iter()
@@ -40,7 +41,7 @@ impl Feed {
                 gap: false,
             })
             .collect();
-        Self { shared, commands, partitions, batch: Vec::new() }
+        Self { shared, commands, backlog, partitions, batch: Vec::new() }
     }
 
     /// A partition is read from an offset on. `beginning`: no earlier record is there.
@@ -79,7 +80,7 @@ impl Feed {
 
     /// Whether more should be read of a partition that can wait.
     pub fn has_room(&self) -> bool {
-        self.shared.is_given_up() || self.shared.waiting.load(Ordering::Acquire) < MOST
+        self.shared.is_given_up() || self.shared.waiting.load(Ordering::Acquire) < self.backlog
     }
 
     /// Hands over what was kept.
@@ -90,7 +91,7 @@ impl Feed {
         let batch = std::mem::take(&mut self.batch);
         let waiting = self.shared.waiting.fetch_add(batch.len(), Ordering::AcqRel);
         // Of a replay there is never so much.
-        if waiting >= 2 * MOST {
+        if waiting >= 2 * self.backlog {
             self.shared.give_up("more is written to the journal than this disk takes");
         }
         let _ = self.commands.send(Command::Keep(batch));

@@ -66,6 +66,10 @@ impl Keeper {
             }
             self.forget_some();
         }
+        // A step of each; what is left goes with the next horizon.
+        for _ in 0..self.forgetting.len() {
+            self.forget_some();
+        }
     }
 
     /// Takes what waits, and waits itself if there is nothing to do. False: the end.

@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
-pub(super) use self::feed::Feed;
+pub(super) use self::feed::{BACKLOG, Feed};
 pub(super) use self::open::{Origin, open};
 
 use self::keeper::Command;
@@ -23,7 +23,7 @@ use super::reader::{Follow, Line};
 use super::replay::Replaying;
 use crate::journal::store::Store;
 use crate::journal::{JournalError, Offset};
-use crate::observe::{Event, Metrics};
+use crate::observe::{Event, JournalEvent, Metrics};
 use crate::request::UnixMillis;
 
 /// Records read from disk at once.
@@ -61,8 +61,8 @@ struct State {
 
 impl Mirror {
     /// For the one who reads Kafka.
-    pub fn feed(&self) -> Feed {
-        Feed::new(Arc::clone(&self.shared), self.commands.clone())
+    pub fn feed(&self, backlog: usize) -> Feed {
+        Feed::new(Arc::clone(&self.shared), self.commands.clone(), backlog)
     }
 
     /// The offset from which Kafka is to be read after what is here; `None` if nothing is.
@@ -138,7 +138,7 @@ impl Shared {
                 "the local copy of the journal is not kept on until the next start, which will \
                  take longer"
             );
-            self.metrics.record(Event::JournalMirror { kept: false });
+            self.metrics.record(Event::Journal(JournalEvent::Mirror { kept: false }));
         }
     }
 

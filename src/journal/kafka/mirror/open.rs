@@ -22,7 +22,7 @@ use crate::journal::kafka::client::{Context, reader_config};
 use crate::journal::kafka::health::Health;
 use crate::journal::store::Store;
 use crate::journal::{Claim, JournalError, Offset, Record};
-use crate::observe::{Event, Metrics};
+use crate::observe::{Event, JournalEvent, Metrics};
 
 /// The note that says whose copy this is.
 const SOURCE: &str = "source";
@@ -51,13 +51,13 @@ pub(in super::super) fn open(
 ) -> Result<Option<Mirror>, JournalError> {
     match try_open(directory, origin, metrics) {
         Ok(mirror) => {
-            metrics.record(Event::JournalMirror { kept: true });
+            metrics.record(Event::Journal(JournalEvent::Mirror { kept: true }));
             Ok(Some(mirror))
         }
         Err(locked @ JournalError::Locked { .. }) => Err(locked),
         Err(error) => {
             tracing::error!(%error, "no local copy of the journal is kept; the next start will take longer");
-            metrics.record(Event::JournalMirror { kept: false });
+            metrics.record(Event::Journal(JournalEvent::Mirror { kept: false }));
             Ok(None)
         }
     }

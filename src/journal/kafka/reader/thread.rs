@@ -14,7 +14,7 @@ use super::{Command, Follow, Shared, cannot_read, number};
 use crate::journal::kafka::client::Context;
 use crate::journal::kafka::mirror::Feed;
 use crate::journal::{JournalError, TailSender};
-use crate::observe::Event;
+use crate::observe::{Event, JournalEvent};
 
 /// Between looks at what concerns no partition: logs, errors, statistics.
 const CHORES: Duration = Duration::from_millis(100);
@@ -167,15 +167,25 @@ impl Thread {
             }
             Turn::Gone => self.stop(partition, None),
             Turn::Failed(error) => {
-                match (&error, &mut self.feed) {
-                    (JournalError::Corrupt { .. }, _) => {
-                        self.shared.metrics.record(Event::JournalCorrupt { partition });
-                    }
-                    (JournalError::Restarted { .. }, Some(feed)) => feed.clear(partition),
-                    _ => {}
-                }
+                self.note(partition, &error);
                 self.stop(partition, Some(error));
             }
+        }
+    }
+
+    /// What follows from an error beyond the end of the tail.
+    fn note(&mut self, partition: u32, error: &JournalError) {
+        match error {
+            JournalError::Corrupt { .. } => {
+                self.shared.metrics.record(Event::Journal(JournalEvent::Corrupt { partition }));
+            }
+            JournalError::Restarted { .. } => {
+                self.shared.replaying.restart(partition);
+                if let Some(feed) = &mut self.feed {
+                    feed.clear(partition);
+                }
+            }
+            _ => {}
         }
     }
 }
