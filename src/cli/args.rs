@@ -101,6 +101,9 @@ pub struct ExplainArgs {
     /// A header, as in -H 'Authorization: Bearer …'; may be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<String>,
+    /// The body, or @FILE to read it from; a route that reads it needs its content-type too.
+    #[arg(long, value_name = "TEXT")]
+    pub body: Option<String>,
     /// Machine-readable output.
     #[arg(long)]
     pub json: bool,

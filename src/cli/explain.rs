@@ -1,3 +1,5 @@
+use std::{fs, io};
+
 use super::Exit;
 use super::args::ExplainArgs;
 use crate::config;
@@ -12,7 +14,14 @@ pub(super) fn explain(request: &ExplainArgs) -> Exit {
             return Exit::Refused;
         }
     };
-    let question = match Question::parse(&request.method, &request.url, &request.headers) {
+    let body = match body(request.body.as_deref().unwrap_or_default()) {
+        Ok(body) => body,
+        Err(error) => {
+            eprintln!("the body can't be read: {error}");
+            return Exit::Usage;
+        }
+    };
+    let question = match Question::parse(&request.method, &request.url, &request.headers, body) {
         Ok(question) => question,
         Err(error) => {
             eprintln!("{error}");
@@ -26,6 +35,14 @@ pub(super) fn explain(request: &ExplainArgs) -> Exit {
         print(&explanation);
     }
     if explanation.refused.is_some() { Exit::Refused } else { Exit::Done }
+}
+
+/// A text, or the content of the file that it names.
+fn body(text: &str) -> io::Result<Vec<u8>> {
+    match text.strip_prefix('@') {
+        Some(file) => fs::read(file),
+        None => Ok(text.as_bytes().to_vec()),
+    }
 }
 
 fn print(explanation: &Explanation) {

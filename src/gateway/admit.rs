@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use pingora_proxy::Session;
+use serde_json::Value;
 
 use super::context::{Arrival, Context};
 use super::head;
@@ -127,20 +128,28 @@ async fn guard_body(session: &mut Session, context: &mut Context) -> Result<(), 
             .await
             .map_err(|_| Refusal::BodyTimeout)??;
         context.body.whole = true;
-        let mut json = guard::read_json(&raw)?;
-        if !plan.route.request.body.is_empty() {
-            if !transform::keeps_numbers(&raw) {
-                return Err(Refusal::MalformedBody(
-                    "it has a number of more digits than can be passed on; send it as a text",
-                ));
-            }
-            transform::apply_json(&plan.route.request.body, &mut json);
-            context.body.replacement = Some(Bytes::from(json.to_string()));
-        }
+        let (json, replacement) = judge_body(&plan.route, &raw)?;
+        context.body.replacement = replacement;
         context.body.json = Some(Arc::new(json));
     }
     context.body.budget = Some(budget);
     Ok(())
+}
+
+/// The body as JSON, and what goes to the backend instead of it where the route edits it.
+pub(super) fn judge_body(route: &Route, raw: &[u8]) -> Result<(Value, Option<Bytes>), Refusal> {
+    let mut json = guard::read_json(raw)?;
+    if route.request.body.is_empty() {
+        return Ok((json, None));
+    }
+    if !transform::keeps_numbers(raw) {
+        return Err(Refusal::MalformedBody(
+            "it has a number of more digits than can be passed on; send it as a text",
+        ));
+    }
+    transform::apply_json(&route.request.body, &mut json);
+    let edited = Bytes::from(json.to_string());
+    Ok((json, Some(edited)))
 }
 
 /// The proxy keeps what is read here for its own use, up to 64 KiB; the check bounds `max_body` of

@@ -1,28 +1,20 @@
 //! What would happen to a request, stage by stage, without calling anybody.
 
-use std::sync::Arc;
+mod question;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::Serialize;
+use serde_json::Value;
 use uuid::Uuid;
 
-use super::{answer, detail, problem};
-use crate::account::AccountHasher;
-use crate::config::model::{Action, Config, Route};
+use super::{admit, answer, detail, keys, problem, snapshot};
+use crate::account::{AccountHasher, AccountKey};
+use crate::config::model::{Action, CachePolicy, Config, Route, State};
+use crate::guard::BodyBudget;
 use crate::request::{AccountId, Caller, Clock, Facts, Refusal, RequestHead, SystemClock};
 use crate::route::RouteTable;
 use crate::{access, account, auth, guard, quota, route, transform, vault};
 
-/// A request to explain.
-#[derive(Clone, Debug)]
-pub struct Question {
-    /// Method.
-    pub method: Method,
-    /// Whole URL.
-    pub url: Uri,
-    /// Header fields.
-    pub headers: HeaderMap,
-}
+pub use question::{Question, QuestionError};
 
 /// What each stage decides, up to the first that refuses.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -44,51 +36,6 @@ pub struct Finding {
     pub decision: &'static str,
     /// Why, and what it found.
     pub why: String,
-}
-
-/// Why a text is no request.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum QuestionError {
-    /// Not a method.
-    #[error("'{0}' is not a method")]
-    Method(String),
-    /// Not a whole URL.
-    #[error("'{0}' is not a whole URL, as in https://api.bank.example/accounts/4711")]
-    Url(String),
-    /// Not `name: value`.
-    #[error("'{0}' is not a header, as in 'accept: application/json'")]
-    Header(String),
-}
-
-impl Question {
-    /// From texts as typed.
-    ///
-    /// # Errors
-    /// Says which text is wrong.
-    pub fn parse(method: &str, url: &str, headers: &[String]) -> Result<Self, QuestionError> {
-        let uri: Uri = url.parse().map_err(|_| QuestionError::Url(url.to_owned()))?;
-        let host = uri.authority().ok_or_else(|| QuestionError::Url(url.to_owned()))?;
-        let mut fields = HeaderMap::new();
-        fields.insert(
-            http::header::HOST,
-            HeaderValue::from_str(host.as_str()).map_err(|_| QuestionError::Url(url.to_owned()))?,
-        );
-        for header in headers {
-            let (name, value) = parse_header(header)?;
-            fields.append(name, value);
-        }
-        let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes())
-            .map_err(|_| QuestionError::Method(method.to_owned()))?;
-        Ok(Self { method, url: uri, headers: fields })
-    }
-}
-
-fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), QuestionError> {
-    let wrong = || QuestionError::Header(text.to_owned());
-    let (name, value) = text.split_once(':').ok_or_else(wrong)?;
-    let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| wrong())?;
-    let value = HeaderValue::from_str(value.trim()).map_err(|_| wrong())?;
-    Ok((name, value))
 }
 
 /// Goes through the stages. Credentials are read but not verified, as that would need the identity
@@ -159,12 +106,18 @@ impl Walk {
         access::check(&route.access, &facts)?;
         self.pass("scopes, claims, networks and condition hold");
         self.limits(route);
+        self.begin("guard");
+        let body = self.guard(route, question)?;
+        let facts = Facts { body: body.as_ref(), ..facts };
         self.begin("account");
-        let accounts = self.accounts(route, &facts)?;
-        let hasher = AccountHasher::new(account_secret(config).as_bytes());
+        let hasher = Hasher::of(&config.state);
+        let accounts = self.accounts(route, &facts, &hasher)?;
+        let facts = Facts { account: accounts.first(), ..facts };
+        answer::check_target(route, &facts)?;
         self.quotas(route, &facts, &accounts, &hasher);
-        self.cache(route, &Facts { account: accounts.first(), ..facts }, &hasher);
-        self.upstream(route, &Facts { account: accounts.first(), ..facts })
+        let policy = kept_by(route, question).filter(|_| accounts.len() < 2);
+        self.cache(route, policy, &facts, &hasher);
+        self.upstream(route, policy.is_some(), &facts)
     }
 
     fn caller(&mut self, route: &Route, question: &Question) -> Result<Option<Caller>, Refusal> {
@@ -198,13 +151,39 @@ impl Walk {
         }
     }
 
-    fn accounts(&mut self, route: &Route, facts: &Facts<'_>) -> Result<Vec<AccountId>, Refusal> {
+    fn guard(&mut self, route: &Route, question: &Question) -> Result<Option<Value>, Refusal> {
+        BodyBudget::new(route.max_body, u64::try_from(question.body.len()).ok())?;
+        let most = route.max_body;
+        match (snapshot::reads_body(route), question.body.is_empty()) {
+            (false, _) => self.pass(format!("a body of up to {most} bytes passes unread")),
+            (true, true) => {
+                self.pass(format!("a JSON body of up to {most} bytes is read; none is given here"));
+            }
+            (true, false) => {
+                guard::check_json_media_type(&question.headers)?;
+                let (json, edited) = admit::judge_body(route, &question.body)?;
+                let edited = if edited.is_some() { " and edited" } else { "" };
+                self.pass(format!("the JSON body is read{edited}"));
+                return Ok(Some(json));
+            }
+        }
+        Ok(None)
+    }
+
+    fn accounts(
+        &mut self,
+        route: &Route,
+        facts: &Facts<'_>,
+        hasher: &Hasher,
+    ) -> Result<Vec<AccountId>, Refusal> {
         let Some(source) = &route.account else {
             self.skip("the route has no account");
             return Ok(Vec::new());
         };
         let accounts = account::accounts(source, facts)?;
-        self.pass(format!("{} from {}", count(accounts.len(), "account"), source.from));
+        let keys: Vec<String> = accounts.iter().map(|id| hasher.key(id).to_string()).collect();
+        let (number, note) = (count(accounts.len(), "account"), hasher.note);
+        self.pass(format!("{number} from {}: {}{note}", source.from, keys.join(", ")));
         Ok(accounts)
     }
 
@@ -213,7 +192,7 @@ impl Walk {
         route: &Route,
         facts: &Facts<'_>,
         accounts: &[AccountId],
-        hasher: &AccountHasher,
+        hasher: &Hasher,
     ) {
         self.begin("quota");
         let mut charged = Vec::new();
@@ -239,11 +218,21 @@ impl Walk {
         }
     }
 
-    fn cache(&mut self, route: &Route, facts: &Facts<'_>, hasher: &AccountHasher) {
+    fn cache(
+        &mut self,
+        route: &Route,
+        policy: Option<&CachePolicy>,
+        facts: &Facts<'_>,
+        hasher: &Hasher,
+    ) {
         self.begin("vault");
-        match &route.cache {
-            None => self.skip("the route's answers are not kept"),
-            Some(policy) => {
+        match (policy, &route.cache) {
+            (None, None) => self.skip("the route's answers are not kept"),
+            (None, Some(_)) => self.skip(
+                "this request's answer is not kept: another method, a body, several accounts, or \
+                 the caller's wish",
+            ),
+            (Some(policy), _) => {
                 let key = facts.account.map(|account| hasher.key(account));
                 let described = vault::describe(policy, facts, key.as_ref());
                 self.pass(format!("fresh for {:?} under {described}", policy.fresh));
@@ -251,13 +240,13 @@ impl Walk {
         }
     }
 
-    fn upstream(&mut self, route: &Route, facts: &Facts<'_>) -> Result<(), Refusal> {
+    fn upstream(&mut self, route: &Route, keeps: bool, facts: &Facts<'_>) -> Result<(), Refusal> {
         self.begin("upstream");
         match &route.action {
             Action::Proxy { cluster, .. } => {
                 let endpoints: Vec<String> =
                     cluster.endpoints.iter().map(|e| format!("{}:{}", e.host, e.port)).collect();
-                let path = answer::target(route, facts, route.cache.is_some())?;
+                let path = hide(&answer::target(route, facts, keeps)?, facts);
                 self.pass(format!("{path} at '{}': {}", cluster.name, endpoints.join(", ")));
             }
             Action::Compose(plan) => {
@@ -267,7 +256,8 @@ impl Walk {
                 self.pass(parts.collect::<Vec<_>>().join("; "));
             }
             Action::Redirect { status, to } => {
-                self.pass(format!("redirects with {status} to {to}"))
+                let to = to.render_target(facts).map_err(answer::no_target)?;
+                self.pass(format!("redirects with {status} to {}", hide(&to, facts)));
             }
             Action::Answer { status, .. } => self.pass(format!("answers {status} itself")),
         }
@@ -289,10 +279,45 @@ fn head_of(question: &Question) -> Result<RequestHead, Refusal> {
     })
 }
 
-/// Where the key of the running gateway is not configured, it is not known here: keys shown are
-/// then those of an empty secret, good for comparing two requests only.
-fn account_secret(config: &Config) -> Arc<str> {
-    config.state.account_key.as_ref().map_or_else(|| "".into(), |key| key.reveal().into())
+/// The route's policy, if the answer to such a request is kept.
+fn kept_by<'r>(route: &'r Route, question: &Question) -> Option<&'r CachePolicy> {
+    let policy = route.cache.as_ref().filter(|_| question.body.is_empty())?;
+    let (method, headers) = (&question.method, &question.headers);
+    (!vault::policy::request_bypasses(policy, method, headers)).then_some(policy)
+}
+
+/// Makes the keys that stand for accounts.
+struct Hasher {
+    hasher: AccountHasher,
+    /// What is to be said of them.
+    note: &'static str,
+}
+
+impl Hasher {
+    /// With the key of the gateway that runs with this state, so that its log and its admin port
+    /// have the same; where that can't be had, good for comparing two requests only.
+    fn of(state: &State) -> Self {
+        match keys::known_account_key(state) {
+            Ok(Some(key)) => Self { hasher: AccountHasher::new(key.reveal().as_bytes()), note: "" },
+            Ok(None) | Err(_) => Self {
+                hasher: AccountHasher::new(b""),
+                note: " (not as in the gateway's log: its account key is neither configured nor \
+                       readable in the state directory)",
+            },
+        }
+    }
+
+    fn key(&self, account: &AccountId) -> AccountKey {
+        self.hasher.key(account)
+    }
+}
+
+/// Without the account's number: what is explained may be passed on.
+fn hide(text: &str, facts: &Facts<'_>) -> String {
+    match facts.account {
+        Some(account) => text.replace(account.as_str(), "{account}"),
+        None => text.to_owned(),
+    }
 }
 
 fn count(number: usize, what: &str) -> String {

@@ -43,11 +43,23 @@ pub(super) fn account_hasher(state: &State, counted: bool) -> Result<AccountHash
     Ok(hasher)
 }
 
+/// The account key that a gateway with this state has; `None`: it has made none yet.
+///
+/// # Errors
+/// The file is damaged or can't be read.
+pub(super) fn known_account_key(state: &State) -> Result<Option<Secret>, KeyFileError> {
+    match &state.account_key {
+        Some(key) => Ok(Some(key.clone())),
+        None => account_key_file(&state.directory).read(),
+    }
+}
+
+fn account_key_file(directory: &Path) -> KeyFile {
+    KeyFile::new(directory.join("account.key"), "remove the whole state directory to begin at zero")
+}
+
 fn kept_account_key(directory: &Path, counted: bool) -> Result<Secret, KeyFileError> {
-    let file = KeyFile::new(
-        directory.join("account.key"),
-        "remove the whole state directory to begin at zero",
-    );
+    let file = account_key_file(directory);
     match file.read()? {
         Some(key) => Ok(key),
         None if counted => {

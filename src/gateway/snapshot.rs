@@ -154,7 +154,7 @@ impl RoutePlan {
 }
 
 /// Whether a value or an edit needs the JSON body.
-fn reads_body(route: &Route) -> bool {
+pub(super) fn reads_body(route: &Route) -> bool {
     let is_body = |source: &ValueSource| matches!(source, ValueSource::Body(_));
     let account = route
         .account

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 
 use crate::support::gateway::{ADMIN_TOKEN, base_config};
+use crate::support::wire::logged;
 use crate::support::{Bank, Tollgate, own_address};
 
 /// What a command came to.
@@ -155,9 +156,8 @@ fn the_schema_is_whole_and_the_reference_page_is_the_one_in_the_docs() {
     assert!(done.status == 0 && done.out == page, "docs/configuration.md is out of date");
 }
 
-fn explained(bank: &Bank, files: &Files) -> String {
-    let folder = files.0.path().display().to_string();
-    let mut text = base_config(bank).replace("ADDRESS", "127.0.0.1").replace("FOLDER", &folder);
+fn explained(bank: &Bank, address: &str, folder: &str) -> String {
+    let mut text = base_config(bank).replace("ADDRESS", address).replace("FOLDER", folder);
     text.push_str(
         r#"rates:
   brisk: { per: [client], rate: 10/s, burst: 20 }
@@ -195,7 +195,8 @@ routes:
 async fn explain_tells_each_stage_and_why_and_calls_nobody() {
     let bank = Bank::start().await;
     let files = Files::new();
-    let config = files.write("tollgate.yaml", &explained(&bank, &files));
+    let folder = files.0.path().display().to_string();
+    let config = files.write("tollgate.yaml", &explained(&bank, "127.0.0.1", &folder));
     let token = format!("authorization: Bearer {}", bank.token("budget-app").await);
     let before = bank.state().await;
     let url = "https://api.bank.example/accounts/4711/summary";
@@ -210,7 +211,8 @@ async fn explain_tells_each_stage_and_why_and_calls_nobody() {
             [words.next().unwrap(), words.next().unwrap()]
         })
         .collect();
-    let names = ["route", "auth", "access", "limit", "account", "quota", "vault", "upstream"];
+    let names =
+        ["route", "auth", "access", "limit", "guard", "account", "quota", "vault", "upstream"];
     assert_eq!(stages, names.map(|name| [name, "pass"]));
     for told in [
         "'summary'",
@@ -267,7 +269,7 @@ async fn explain_tells_each_stage_and_why_and_calls_nobody() {
     let poor = format!("authorization: Bearer {poor}");
     for (arguments, refused, stage, why) in [
         (vec!["GET", "https://api.bank.example/nothing"], 404, "route", "no-route"),
-        (vec!["POST", url], 405, "route", "405 method-not-allowed"),
+        (vec!["POST", url], 405, "route", "405 method-not-allowed: Allowed are GET, HEAD."),
         (vec!["GET", url], 401, "auth", "401"),
         (vec!["GET", url, "-H", &poor], 403, "access", "accounts:read"),
         (
@@ -314,6 +316,92 @@ async fn explain_tells_each_stage_and_why_and_calls_nobody() {
         }
         expected
     });
+}
+
+const MORE: &str = r#"
+  - id: payment
+    match: { path: /payments, methods: [POST] }
+    authenticate: none
+    account: body./debtor
+    max_body: 1KiB
+    request: { body: [{ drop: /internal }] }
+    cluster: loans
+  - id: page
+    match: { path: "/pages/{account}" }
+    authenticate: none
+    account: path.account
+    cache: { fresh: 1h, visible_to: everyone, query: [page] }
+    cluster: loans
+    rewrite: { path: "/v1/{account}/{query.page}" }
+  - id: old
+    match: { path: "/old/{account}" }
+    authenticate: none
+    redirect: { to: "https://api.bank.example/accounts/{account}?page={query.page}" }
+"#;
+
+#[tokio::test]
+async fn explain_reads_bodies_fills_addresses_and_names_accounts_as_the_log_does() {
+    let bank = Bank::start().await;
+    let gateway = Tollgate::start(&(explained(&bank, "ADDRESS", "FOLDER") + MORE)).await;
+    let config = gateway.folder().join("tollgate.yaml").display().to_string();
+    let explain = |arguments: &[&str]| tollgate(&[&["explain", &config], arguments].concat(), &[]);
+    let token = bank.token("budget-app").await;
+    let served = gateway.get("/accounts/4711/summary", &token).await;
+    let line = logged(&gateway, served.header("x-request-id")).await;
+    let hash = line["tollgate"]["account"].as_str().unwrap();
+    let bearer = format!("authorization: Bearer {token}");
+    let told = explain(&["GET", &gateway.url("/accounts/4711/summary"), "-H", &bearer]);
+    let account = format!("account   pass    1 account from path.account: {hash}\n");
+    assert!(told.status == 0 && told.out.contains(&account), "{told:?}");
+    let charged = format!("'unattended' charges {hash} client=budget-app");
+    assert!(told.out.contains(&charged), "{told:?}");
+
+    let payment = |body: &str, more: &[&str]| {
+        explain(&[&["POST", "https://a/payments", "--body", body][..], more].concat())
+    };
+    let json_type = ["-H", "content-type: application/json"];
+    let paid = payment(r#"{"debtor": "4711", "internal": 1}"#, &json_type);
+    assert_eq!(paid.status, 0, "{paid:?}");
+    assert!(paid.out.contains("the JSON body is read and edited"), "{paid:?}");
+    assert!(paid.out.contains(&format!("1 account from body./debtor: {hash}")), "{paid:?}");
+    let file = gateway.folder().join("body.json");
+    std::fs::write(&file, r#"{"debtor": "4711"}"#).unwrap();
+    assert_eq!(payment(&format!("@{}", file.display()), &json_type).status, 0);
+    let large = "9".repeat(1025);
+    for (body, more, refused) in [
+        (r#"{"debtor": "4711"}"#, &[][..], "guard     refuse  415 unsupported-media-type"),
+        ("{", &json_type, "guard     refuse  400 malformed-body"),
+        (&*large, &json_type, "guard     refuse  413 body-too-large"),
+        (
+            "{}",
+            &json_type,
+            "account   refuse  400 account-missing: Name the account in body./debtor",
+        ),
+        ("", &json_type, "account   refuse  400 account-missing"),
+    ] {
+        let told = payment(body, more);
+        assert!(told.status == 1 && told.out.contains(refused), "{refused}: {told:?}");
+    }
+    let nowhere = payment("@/nowhere/body.json", &json_type);
+    assert!(nowhere.status == 2 && nowhere.err.contains("can't be read"), "{nowhere:?}");
+
+    let page = explain(&["GET", "https://a/pages/4711?page=2&evil=x"]);
+    assert!(page.out.contains("/v1/{account}/2?page=2 at 'loans'"), "{page:?}");
+    let posted = explain(&["POST", "https://a/pages/4711?page=2&more=x"]);
+    assert!(posted.out.contains("/v1/{account}/2?page=2&more=x at 'loans'"), "{posted:?}");
+    assert!(posted.out.contains("vault     skip"), "{posted:?}");
+    let lacking = explain(&["GET", "https://a/pages/4711"]);
+    assert!(lacking.status == 1 && lacking.out.contains("lacks query.page"), "{lacking:?}");
+    let old = explain(&["GET", "https://a/old/x?page=2"]);
+    let to = "redirects with 308 Permanent Redirect to https://api.bank.example/accounts/x?page=2";
+    assert!(old.status == 0 && old.out.contains(to), "{old:?}");
+
+    // Without the key of the gateway's state there is no hash to compare with.
+    std::fs::remove_file(gateway.folder().join("state/account.key")).unwrap();
+    let told = explain(&["GET", "https://a/own/4711"]);
+    assert!(told.out.contains("not as in the gateway's log"), "{told:?}");
+    assert!(!told.out.contains(hash) && !told.out.contains("4711"), "{told:?}");
+    assert!(!gateway.folder().join("state/account.key").exists(), "it made none");
 }
 
 #[tokio::test]
