@@ -96,6 +96,34 @@ pub(crate) fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
 }
 
+/// A partition's number as Kafka has it, in 31 bits.
+pub(crate) fn partition_number(partition: u32) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
+}
+
+/// What went wrong, in words for operators.
+pub(crate) fn words(error: &KafkaError) -> String {
+    match error.rdkafka_error_code() {
+        Some(code) => format!("Kafka: {code}"),
+        None => error.to_string(),
+    }
+}
+
+/// A line of librdkafka's own log. Lost connections are everyday events, which it calls errors.
+pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error
+        | RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, message),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+            tracing::info!(target: "librdkafka", facility, message);
+        }
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, message),
+    }
+}
+
 /// What a client reports: its log, and errors that concern no single request.
 #[derive(Clone)]
 pub(crate) struct Context {
@@ -118,19 +146,8 @@ impl Context {
 }
 
 impl ClientContext for Context {
-    /// Lost connections are everyday events, which librdkafka calls errors.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, message),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-                tracing::info!(target: "librdkafka", facility, message);
-            }
-            RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, message),
-        }
+        log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -1,10 +1,8 @@
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-
+use super::statistics::Statistics;
 use crate::observe::{Event, JournalEvent, Metrics};
 
 /// How long a write that was not confirmed counts as trouble, if none is confirmed meanwhile.
@@ -26,28 +24,6 @@ struct State {
     unconfirmed: Option<Instant>,
     /// What a client last complained of.
     reason: Option<String>,
-}
-
-/// The part of librdkafka's statistics that is used.
-#[derive(Deserialize)]
-struct Statistics {
-    brokers: HashMap<String, Broker>,
-    topics: HashMap<String, Topic>,
-}
-
-#[derive(Deserialize)]
-struct Broker {
-    state: String,
-}
-
-#[derive(Deserialize)]
-struct Topic {
-    partitions: HashMap<i32, Partition>,
-}
-
-#[derive(Deserialize)]
-struct Partition {
-    consumer_lag: i64,
 }
 
 impl Health {
@@ -129,22 +105,18 @@ impl Health {
     /// Takes what is wanted out of a client's statistics: whether it is connected, and how far it
     /// is behind.
     pub fn statistics(&self, json: &[u8]) {
-        let statistics: Statistics = match serde_json::from_slice(json) {
+        let statistics = match Statistics::read(json) {
             Ok(statistics) => statistics,
             Err(error) => {
                 tracing::debug!(%error, "a Kafka client's statistics can't be read");
                 return;
             }
         };
-        if statistics.brokers.values().any(|broker| broker.state == "UP") {
+        if statistics.is_connected() {
             self.reached();
         }
-        let Some(topic) = statistics.topics.get(&self.topic) else { return };
-        for (partition, numbers) in &topic.partitions {
-            // -1 stands for librdkafka's own bookkeeping, and for not known.
-            if let (Ok(partition), Ok(records)) =
-                (u32::try_from(*partition), u64::try_from(numbers.consumer_lag))
-            {
+        for (partition, numbers) in statistics.partitions(&self.topic) {
+            if let Ok(records) = u64::try_from(numbers.consumer_lag) {
                 self.metrics.record(Event::Journal(JournalEvent::Lag { partition, records }));
             }
         }

@@ -8,6 +8,7 @@ mod open;
 mod read_back;
 mod reader;
 mod replay;
+pub(crate) mod statistics;
 pub mod topics;
 mod writer;
 

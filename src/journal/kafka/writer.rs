@@ -9,7 +9,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
-use super::client::{Context, client_config, millis};
+use super::client::{Context, client_config, millis, partition_number, words};
 use super::health::Health;
 use super::read_back::ReadBack;
 use super::reader;
@@ -79,7 +79,7 @@ impl Writer {
     /// A partition's first offset and one past its last. Blocks. Asked here because the reader's
     /// connections are busy waiting for records.
     pub fn watermarks(&self, partition: u32) -> Result<(Offset, Offset), JournalError> {
-        let number = reader::number(partition);
+        let number = partition_number(partition);
         let (first, end) = self
             .producer()
             .get()?
@@ -96,7 +96,7 @@ impl Writer {
         record: &Record,
         started: Instant,
     ) -> Result<Offset, JournalError> {
-        let number = reader::number(partition);
+        let number = partition_number(partition);
         let (key, bytes) = (record.key(), record.encode());
         let probe = self.read_back.expect(partition, &key, started);
         let mut renewed = false;
@@ -204,7 +204,6 @@ fn reason(error: &KafkaError) -> String {
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::QueueFull) => "too many writes to Kafka are waiting already".into(),
         Some(RDKafkaErrorCode::MessageTimedOut) => "Kafka did not confirm it in time".into(),
-        Some(code) => format!("Kafka: {code}"),
-        None => error.to_string(),
+        _ => words(error),
     }
 }

@@ -18,7 +18,7 @@ use super::codec;
 use super::event::ChangeEvent;
 use super::position::{Checkpoint, Source};
 use super::statistics::Context;
-use crate::journal::kafka::client::reader_config;
+use crate::journal::kafka::client::{partition_number, reader_config, words};
 use crate::observe::{CacheFeedEvent, CacheFeedRecord};
 use crate::vault::disk::Shared;
 
@@ -64,13 +64,6 @@ impl From<KafkaError> for Stop {
     }
 }
 
-pub(super) fn words(error: &KafkaError) -> String {
-    match error.rdkafka_error_code() {
-        Some(code) => format!("Kafka: {code}"),
-        None => error.to_string(),
-    }
-}
-
 type Reading = BaseConsumer<Context>;
 /// Where partitions ended that were not read that far yet.
 type Ahead = BTreeMap<u32, u64>;
@@ -105,7 +98,7 @@ impl Reader {
         for (partition, start) in &starts {
             assignment.add_partition_offset(
                 &self.topic,
-                number(*partition),
+                partition_number(*partition),
                 Offset::Offset(i64::try_from(start.next).unwrap_or(i64::MAX)),
             )?;
         }
@@ -205,7 +198,8 @@ impl Reader {
         let later = self.first_later(consumer, known)?;
         let (mut starts, mut ahead) = (Vec::new(), Ahead::new());
         for partition in 0..partitions {
-            let (low, high) = consumer.fetch_watermarks(&self.topic, number(partition), ANSWER)?;
+            let (low, high) =
+                consumer.fetch_watermarks(&self.topic, partition_number(partition), ANSWER)?;
             let (low, high) = (unsigned(low), unsigned(high));
             let start = Checkpoint { next: low, newest: 0, purged: low };
             let checkpoint = known.get(&partition).copied().unwrap_or(start);
@@ -240,7 +234,11 @@ impl Reader {
         let mut times = TopicPartitionList::new();
         for (partition, checkpoint) in known.iter().filter(|(_, known)| known.newest > 0) {
             let time = i64::try_from(checkpoint.newest + 1).unwrap_or(i64::MAX);
-            times.add_partition_offset(&self.topic, number(*partition), Offset::Offset(time))?;
+            times.add_partition_offset(
+                &self.topic,
+                partition_number(*partition),
+                Offset::Offset(time),
+            )?;
         }
         if times.count() == 0 {
             return Ok(HashMap::new());
@@ -273,7 +271,7 @@ impl Reader {
                     bytes += message.payload_len() + message.key_len();
                     self.take(&message, &mut batch);
                     ahead.retain(|partition, end| {
-                        number(*partition) != message.partition()
+                        partition_number(*partition) != message.partition()
                             || unsigned(message.offset()) + 1 < *end
                     });
                 }
@@ -339,10 +337,6 @@ impl Reader {
     fn hand(&self, handed: Handed) -> Result<(), Stop> {
         if self.shared.queue.hand(handed) { Ok(()) } else { Err(Stop::Again) }
     }
-}
-
-fn number(partition: u32) -> i32 {
-    i32::try_from(partition).unwrap_or(i32::MAX)
 }
 
 fn unsigned(offset: i64) -> u64 {

@@ -17,9 +17,9 @@ use super::Feed;
 use super::codec::{AROUND_ANSWER, answer_key, answer_value, purge_value};
 use super::owed::{Owed, Sending};
 use super::position::Source;
-use super::reader::{ANSWER, words};
+use super::reader::ANSWER;
 use crate::config::model::Kafka;
-use crate::journal::kafka::client::{client_config, millis};
+use crate::journal::kafka::client::{client_config, log, millis, partition_number, words};
 use crate::observe::{CacheFeedEvent, CacheFeedSent, Event, Metrics};
 use crate::vault::key::Place;
 
@@ -97,7 +97,7 @@ impl Sender {
 
     fn send(&self, partition: u32, key: &[u8], value: &[u8], sent: Sent) -> Result<(), KafkaError> {
         let Some(producer) = &self.producer else { return Err(KafkaError::Canceled) };
-        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+        let partition = partition_number(partition);
         let record = BaseRecord::with_opaque_to(&self.topic, Box::new(sent));
         let record = record.partition(partition).key(key).payload(value);
         producer.send(record).map_err(|(error, _)| error)
@@ -156,7 +156,7 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        super::statistics::log(level, facility, message);
+        log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

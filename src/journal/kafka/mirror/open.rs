@@ -18,7 +18,7 @@ use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use super::keeper::{self, Keeper};
 use super::{Mirror, Shared, State};
 use crate::config::model;
-use crate::journal::kafka::client::{Context, reader_config};
+use crate::journal::kafka::client::{Context, partition_number, reader_config};
 use crate::journal::kafka::health::Health;
 use crate::journal::store::Store;
 use crate::journal::{Claim, JournalError, Offset, Record};
@@ -176,7 +176,7 @@ impl Origin<'_> {
             if *offset >= held.next {
                 continue;
             }
-            let number = i32::try_from(*partition).unwrap_or(i32::MAX);
+            let number = partition_number(*partition);
             let there =
                 self.consumer.fetch_watermarks(&topic, number, ASK).is_ok_and(|(first, end)| {
                     let within = |offset: Offset| {
@@ -211,7 +211,7 @@ impl Origin<'_> {
         let mut list = TopicPartitionList::new();
         for (partition, (offset, _)) in asked {
             let number = |wide: u64| i64::try_from(wide).unwrap_or(i64::MAX);
-            let partition = i32::try_from(*partition).unwrap_or(i32::MAX);
+            let partition = partition_number(*partition);
             list.add_partition_offset(topic, partition, KafkaOffset::Offset(number(*offset)))?;
         }
         consumer.assign(&list)?;

@@ -17,7 +17,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use self::lane::Lane;
 use self::thread::Thread;
-use super::client::{Context, reader_config};
+use super::client::{Context, reader_config, words};
 use super::health::Health;
 use super::mirror::Feed;
 use super::read_back::ReadBack;
@@ -139,11 +139,6 @@ impl Drop for Reader {
     }
 }
 
-pub(super) fn number(partition: u32) -> i32 {
-    // Partitions are numbered by Kafka, in 31 bits.
-    i32::try_from(partition).unwrap_or(i32::MAX)
-}
-
 pub(super) fn cannot_read(partition: u32, error: &KafkaError) -> JournalError {
     let reason = match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
@@ -151,8 +146,7 @@ pub(super) fn cannot_read(partition: u32, error: &KafkaError) -> JournalError {
              permissions that it needs"
                 .to_owned()
         }
-        Some(code) => format!("Kafka: {code}"),
-        None => error.to_string(),
+        _ => words(error),
     };
     JournalError::CannotRead { partition, reason }
 }

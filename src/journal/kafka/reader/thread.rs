@@ -10,8 +10,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 
 use super::lane::{Lane, Turn};
-use super::{Command, Follow, Shared, cannot_read, number};
-use crate::journal::kafka::client::Context;
+use super::{Command, Follow, Shared, cannot_read};
+use crate::journal::kafka::client::{Context, partition_number};
 use crate::journal::kafka::mirror::Feed;
 use crate::journal::{JournalError, TailSender};
 use crate::observe::{Event, JournalEvent};
@@ -134,7 +134,7 @@ impl Thread {
         // Never "the beginning": librdkafka remembers where that once was.
         let offset = KafkaOffset::Offset(i64::try_from(follow.from).unwrap_or(i64::MAX));
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.topic, number(follow.partition), offset)?;
+        list.add_partition_offset(&self.topic, partition_number(follow.partition), offset)?;
         self.consumer.incremental_assign(&list)
     }
 
@@ -147,7 +147,7 @@ impl Thread {
         }
         self.blocked.remove(&partition);
         let mut list = TopicPartitionList::new();
-        list.add_partition(&self.topic, number(partition));
+        list.add_partition(&self.topic, partition_number(partition));
         if let Err(error) = self.consumer.incremental_unassign(&list) {
             tracing::debug!(partition, %error, "a partition could not be let go of");
         }
