@@ -53,9 +53,9 @@ pub trait Clock: Send + Sync + fmt::Debug {
 /// Time since the machine was started, on a clock that never steps and that goes on while the
 /// machine is suspended (`CLOCK_BOOTTIME`): a gateway that slept with its machine must notice.
 pub fn since_boot() -> Duration {
-    use nix::time::{ClockId, clock_gettime};
+    use rustix::time::{ClockId, clock_gettime};
     // Linux has had this clock since 2.6.39, and reading it can't fail.
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Into::into)
+    clock_gettime(ClockId::Boottime).try_into().unwrap_or_default()
 }
 
 /// The machine's wall clock.
