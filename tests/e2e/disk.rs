@@ -8,10 +8,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use files::{copy_all, files};
+use files::files;
 use futures::future::join_all;
 
 use crate::quota::{a_while_ago, used};
+use crate::shared::files::copy_all;
 use crate::shared::small_disk::SmallDisk;
 use crate::support::gateway::base_config;
 use crate::support::wire::logged;

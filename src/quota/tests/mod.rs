@@ -13,7 +13,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::join_all;
 use http::{HeaderMap, Method};
-use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::*;
@@ -25,6 +24,7 @@ use crate::request::{
     AccountId, Captures, Clock, Facts, NormalPath, QuotaRefusal, Refusal, RequestHead, RouteId,
     UnixMillis, ValueSource,
 };
+use crate::testing::files::killed;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -289,26 +289,6 @@ fn exceeded(result: Result<Reservation, Refusal>) -> QuotaRefusal {
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("admitted"),
     }
-}
-
-fn copy_all(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_all(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-/// What a kill would leave: the files as they are now.
-fn killed(directory: &Path) -> TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    copy_all(directory, copy.path());
-    copy
 }
 
 #[tokio::test]

@@ -9,32 +9,13 @@ use pingora_cache::trace::Span;
 
 use crate::config::model::{CacheSettings, Secret, Visibility};
 use crate::request::UnixMillis;
+use crate::testing::files::killed;
 use crate::vault::policy;
 use crate::vault::testing::{Asked, HOUR, NOW, Opened, Outcome, ok, open, policy, settings};
 use crate::vault::{Tier, VaultError};
 
 fn key(account: &str) -> pingora_cache::CacheKey {
     Asked::account(account).key(&policy())
-}
-
-/// What a kill of the process leaves: the files as they are, without any goodbye.
-fn crash_image(from: &Path) -> tempfile::TempDir {
-    let to = tempfile::tempdir().unwrap();
-    copy(from, to.path());
-    to
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.metadata().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 #[tokio::test]
@@ -76,7 +57,7 @@ async fn a_kept_answer_survives_kill_9_without_a_goodbye() {
     let opened = open(directory.path(), &settings());
     opened.visit(key("1"), b"kept").await;
     opened.vault.flush().await;
-    let image = crash_image(directory.path());
+    let image = killed(directory.path());
 
     let reborn = open(image.path(), &settings());
     assert_eq!(reborn.kept(key("1")).await.as_deref(), Some(&b"kept"[..]));

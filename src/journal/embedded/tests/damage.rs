@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tempfile::TempDir;
+
 use super::*;
 use crate::journal::RecordError;
 

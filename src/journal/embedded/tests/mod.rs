@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use tempfile::TempDir;
 
 use super::*;
 use crate::journal::{Bucket, Claim, Horizon, Label, Period, Use};
+use crate::testing::files::killed;
 
 fn open(directory: &Path) -> Embedded {
     try_open(directory).unwrap()
@@ -52,26 +52,6 @@ async fn all(journal: &Embedded, partition: u32) -> Vec<(Offset, Record)> {
         records.push((offset, record));
     }
     panic!("the tail ended");
-}
-
-/// What a kill would leave: the files as they are now.
-fn killed(directory: &Path) -> TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    copy_all(directory, copy.path());
-    copy
-}
-
-fn copy_all(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_all(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 #[tokio::test]
