@@ -1,47 +1,15 @@
 //! The story of `make demo`.
 
 use crate::support::gateway::base_config;
+use crate::support::story::summary;
 use crate::support::{Bank, Tollgate};
 
 const PRESENT: (&str, &str) = ("x-fapi-customer-ip-address", "203.0.113.7");
 
-fn config(bank: &Bank) -> String {
-    let mut text = base_config(bank);
-    text.push_str(
-        r#"
-quotas:
-  unattended:
-    per: [account, client]
-    limit: 4
-    window: 24h
-    rolling: true
-    when: "!('x-fapi-customer-ip-address' in request.headers) || !request.headers['x-fapi-customer-ip-address'].matches('^[0-9A-Fa-f.:]+$')"
-    accuracy: strict
-    unavailable: deny
-routes:
-  - id: summary
-    match: { path: "/accounts/{account}/summary", methods: [GET] }
-    authenticate: bank
-    scopes: [accounts:read]
-    account: path.account
-    quotas: [unattended]
-    cache: { fresh: 1h, visible_to: client }
-    compose:
-      parts:
-"#,
-    );
-    for service in ["checking", "savings", "cards", "loans", "investments"] {
-        text.push_str(&format!(
-            "        {service}: {{ cluster: {service}, path: \"/v1/{{account}}\", into: accounts.{service}, deadline: 20s }}\n"
-        ));
-    }
-    text
-}
-
 #[tokio::test]
 async fn five_services_one_answer_then_the_cache_then_the_quota() {
     let bank = Bank::start().await;
-    let mut gateway = Tollgate::start(&config(&bank)).await;
+    let mut gateway = Tollgate::start(&format!("{}{}", base_config(&bank), summary("20s"))).await;
     let budget = bank.token("budget-app").await;
 
     let first = gateway.get("/accounts/4711/summary", &budget).await;

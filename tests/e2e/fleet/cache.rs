@@ -6,9 +6,9 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::{Value, json};
 
-use super::SUMMARY;
 use crate::broker::Broker;
 use crate::support::fleet::Fleet;
+use crate::support::story::summary;
 use crate::support::wire::metric_becomes;
 use crate::support::{Bank, eventually};
 
@@ -30,7 +30,7 @@ async fn all_keep(fleet: &Fleet, account: &str, count: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_takes_an_account_over_answers_from_what_the_old_owner_had_cached() {
     let bank = Bank::start().await;
-    let mut fleet = Fleet::start(Broker::shared(), &bank, 3, SUMMARY).await;
+    let mut fleet = Fleet::start(Broker::shared(), &bank, 3, &summary("2s")).await;
     let token = bank.token("budget-app").await;
     let account = fleet.account_of(2).await;
     let path = format!("/accounts/{account}/summary");
@@ -49,7 +49,7 @@ async fn who_takes_an_account_over_answers_from_what_the_old_owner_had_cached() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purge_at_one_gateway_empties_all_of_them() {
     let bank = Bank::start().await;
-    let fleet = Fleet::start(Broker::shared(), &bank, 3, SUMMARY).await;
+    let fleet = Fleet::start(Broker::shared(), &bank, 3, &summary("2s")).await;
     let token = bank.token("budget-app").await;
     for account in ["4711", "4712"] {
         let path = format!("/accounts/{account}/summary");

@@ -1,7 +1,7 @@
 //! What gateways ask of each other: uses of several accounts, counts set back, uses given back.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -81,13 +81,12 @@ async fn an_operator_sets_counts_back_at_whichever_gateway() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_use_is_given_back_although_its_owner_changed_in_the_meantime() {
     let bank = Bank::start().await;
-    let held = Arc::new(AtomicBool::new(true));
-    let hold = Arc::clone(&held);
+    let (release, held) = channel::<()>();
+    let held = Mutex::new(held);
     let backend = Backend::start(move |_| {
+        // Until the other end is dropped.
         tokio::task::block_in_place(|| {
-            while hold.load(Ordering::Acquire) {
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            let _ = held.lock().unwrap().recv_timeout(Duration::from_secs(60));
         });
         Response::builder().status(500).body(Bytes::new()).unwrap()
     })
@@ -116,7 +115,7 @@ async fn a_use_is_given_back_although_its_owner_changed_in_the_meantime() {
         if view["owner"] == mine.as_str() { Ok(()) } else { Err(view) }
     })
     .await;
-    held.store(false, Ordering::Release);
+    drop(release);
     let answer = waiting.await.unwrap().unwrap();
     assert!(answer.status().is_server_error(), "{answer:?}");
     eventually("the use to be given back", async || match used(&fleet, &second).await {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -205,13 +205,11 @@ async fn a_gateway_that_is_started_again_at_once_takes_its_own_back() {
     }
     fleet.gateways[1].crash_and_restart().await;
     let mut admitted = 5;
-    loop {
-        let answer = fleet.gateways[1].get(&path, &token).await;
-        match answer.status.as_u16() {
-            200 => admitted += 1,
-            429 => break,
-            _ => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
+    eventually("the account to be used up", async || {
+        let status = fleet.gateways[1].get(&path, &token).await.status.as_u16();
+        admitted += u32::from(status == 200);
+        if status == 429 { Ok(()) } else { Err(status) }
+    })
+    .await;
     assert_eq!(admitted, 20);
 }

@@ -1,9 +1,9 @@
 //! The story of `make demo-fleet`.
 
-use super::SUMMARY;
 use crate::broker::Broker;
 use crate::support::Bank;
 use crate::support::fleet::Fleet;
+use crate::support::story::summary;
 
 /// Clients know the fleet by one name.
 const HOST: (&str, &str) = ("host", "accounts.bank.example");
@@ -12,7 +12,7 @@ const HOST: (&str, &str) = ("host", "accounts.bank.example");
 async fn an_account_is_counted_and_cached_in_one_place_whichever_gateway_is_asked() {
     let broker = Broker::shared();
     let bank = Bank::start().await;
-    let fleet = Fleet::start(broker, &bank, 3, SUMMARY).await;
+    let fleet = Fleet::start(broker, &bank, 3, &summary("2s")).await;
     let token = bank.token("budget-app").await;
     let path = "/accounts/4711/summary";
 
@@ -41,7 +41,7 @@ async fn an_account_is_counted_and_cached_in_one_place_whichever_gateway_is_aske
 async fn the_count_holds_when_the_owner_is_killed_and_another_takes_its_place() {
     let broker = Broker::shared();
     let bank = Bank::start().await;
-    let mut fleet = Fleet::start(broker, &bank, 3, SUMMARY).await;
+    let mut fleet = Fleet::start(broker, &bank, 3, &summary("2s")).await;
     let token = bank.token("budget-app").await;
     let account = fleet.account_of(2).await;
     let path = format!("/accounts/{account}/summary");

@@ -4,6 +4,7 @@ pub mod backend;
 pub mod bank;
 pub mod fleet;
 pub mod gateway;
+pub mod story;
 pub mod tls;
 pub mod wire;
 
