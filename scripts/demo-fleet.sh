@@ -141,20 +141,8 @@ via "$owner" "9  gateway $owner: the second account's answer is known" 4712 200 
 
 echo
 "$bin/tollgate" fleet --admin "http://127.0.0.1:990$owner" | cut -c1-110
-echo
-if ((failed)); then
-  echo "A step went wrong. The gateways' logs end with:"
-  tail -n 8 "$work"/gateway-*.log
-  exit 1
-fi
-echo "Every step held."
-[[ -n "${ONCE:-}" ]] && exit 0
-
+finish "$work"/gateway-*.log
 cat <<TRY
-
-Still running; Ctrl-C ends it. To try, in another terminal:
-
-  TOKEN=\$(curl -s -u budget-app:budget-secret -d 'grant_type=client_credentials&scope=accounts:read' $identity/token | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
   curl -i -H "Authorization: Bearer \$TOKEN" -H 'Host: api.bank.example' http://127.0.0.1:8081/accounts/4713/summary
   ${bin#"$root"/}/tollgate fleet --admin http://127.0.0.1:9902
   ${bin#"$root"/}/tollgate quota show 4713 --admin http://127.0.0.1:9903

@@ -58,3 +58,20 @@ table() {
   row "request" "status" "time" "source" "left" ""
   row "-------" "------" "----" "------" "----" ""
 }
+
+# Says whether every step held: logs, of which the ends are shown if not. Ends here if it did not,
+# and with ONCE=1.
+finish() {
+  echo
+  if ((failed)); then
+    echo "A step went wrong. The logs end with:"
+    tail -n 20 "$@"
+    exit 1
+  fi
+  echo "Every step held."
+  if [[ -n "${ONCE:-}" ]]; then exit 0; fi
+  printf '\nStill running; Ctrl-C ends it. To try, in another terminal:\n\n'
+  cat <<TRY
+  TOKEN=\$(curl -s -u budget-app:budget-secret -d 'grant_type=client_credentials&scope=accounts:read' $identity/token | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+TRY
+}

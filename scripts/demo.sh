@@ -67,20 +67,8 @@ echo
 ask "9  the first account: its count is still there" 4711 429 gateway 0
 ask "10 the second account: its answer is still there" 4712 200 cache 2
 
-echo
-if ((failed)); then
-  echo "A step went wrong. Tollgate's log ends with:"
-  tail -n 20 "$work/tollgate.log"
-  exit 1
-fi
-echo "Every step held."
-[[ -n "${ONCE:-}" ]] && exit 0
-
+finish "$work/tollgate.log"
 cat <<TRY
-
-Still running; Ctrl-C ends it. To try, in another terminal:
-
-  TOKEN=\$(curl -s -u budget-app:budget-secret -d 'grant_type=client_credentials&scope=accounts:read' $identity/token | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
   curl -i -H "Authorization: Bearer \$TOKEN" $gateway/accounts/4713/summary
   ${bin#"$root"/}/tollgate quota show 4711
   ${bin#"$root"/}/tollgate cache show 4711
