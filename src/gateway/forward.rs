@@ -48,7 +48,7 @@ pub(super) async fn find_owner(
     context: &Context,
 ) -> Result<Option<Forward>, Refusal> {
     let Some(account) = context.account_keys.first() else { return Ok(None) };
-    if context.passport.as_ref().is_some_and(|passport| passport.without_owner) {
+    if is_without_owner(context) {
         return Ok(None);
     }
     let partition = shared.quotas.partition_number(account);
@@ -68,10 +68,14 @@ pub(super) async fn find_owner(
     }
 }
 
+/// Whether the gateway that passed the request on found nobody who owns its account.
+fn is_without_owner(context: &Context) -> bool {
+    context.passport.as_ref().is_some_and(|passport| passport.without_owner)
+}
+
 /// What is to be done about uses that this gateway can't count: ask another, if there may be one.
 pub(super) fn lack(shared: &Shared, context: &Context) -> Lack {
-    let alone = context.passport.as_ref().is_some_and(|passport| passport.without_owner);
-    if shared.fleet.is_none() || alone { Lack::Decide } else { Lack::Report }
+    if shared.fleet.is_none() || is_without_owner(context) { Lack::Decide } else { Lack::Report }
 }
 
 /// The gateway to ask next.

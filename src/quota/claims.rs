@@ -1,4 +1,5 @@
-//! When a gateway claims a partition. Claims are safe at any time, so this is etiquette: it keeps gateways from taking partitions from each other to and fro.
+//! When a gateway claims a partition. Claims are safe at any time, so this is etiquette: it keeps
+//! gateways from taking partitions from each other to and fro.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

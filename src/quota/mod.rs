@@ -13,6 +13,7 @@ mod local;
 mod owner;
 mod partition;
 mod remote;
+mod reservation;
 mod reserve;
 mod seat;
 mod service;
@@ -29,7 +30,8 @@ pub use owner::{
     Answer, Ask, Bounds, Effect, Event, Held, Now, Out, Owner, Place, Role, Standing, Waiter,
     Wants, Why,
 };
-pub use reserve::{End, Lack, NotReserved, Reservation};
+pub use reservation::{End, Reservation};
+pub use reserve::{Lack, NotReserved};
 pub use service::{Patience, QuotaError, Quotas};
 pub use view::{BucketView, PartitionView};
 pub use window::{EXACT_LIMIT, EXACT_PERIODS, Frame, SUB_WINDOWS, Terms};

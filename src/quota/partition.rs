@@ -1,32 +1,28 @@
 //! One partition at work: the owner's state machine, fed by the journal's tail and by requests.
 
+mod read;
+mod take;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 
-use super::claims::Claims;
 use super::local::Local;
 use super::owner::{Ask, Bounds, Effect, Event, Now, Out, Owner, Place, Role};
-use super::remote;
 use super::seat::{Pending, Seat, seat};
 use super::window::Terms;
 use crate::account::Fleet;
-use crate::journal::{Bucket, Journal, JournalError, Offset, Record, Share, Tail};
-use crate::observe::{ClaimReason, Event as Happening, Metrics};
+use crate::journal::{Bucket, Journal, JournalError, Record, Share};
+use crate::observe::{ClaimReason, Metrics};
 use crate::request::{Clock, UnixMillis, since_boot};
 
 /// Time between looks at silence, at what waits to be sent and at a claim that failed.
 pub(super) const TICK: Duration = Duration::from_millis(250);
 /// How long uses gather that nobody waits for, at most.
 const GATHER: Duration = Duration::from_millis(10);
-/// Longest wait between attempts to read.
-const LONGEST_WAIT: Duration = Duration::from_secs(4);
-/// Records taken in under one lock.
-const READ_AT_ONCE: usize = 256;
 
 /// One partition.
 pub(super) struct Partition {
@@ -112,6 +108,11 @@ impl Partition {
         self.place.borrow().clone()
     }
 
+    /// Whether this gateway owns it now.
+    pub fn is_here(&self) -> bool {
+        *self.place.borrow() == Place::Here
+    }
+
     /// Whether all that was there when reading began has been read.
     pub fn is_replayed(&self) -> bool {
         self.replayed.load(Ordering::Acquire)
@@ -192,65 +193,6 @@ impl Partition {
         });
     }
 
-    /// Takes the partition from an owner that can't be reached, unless somebody else has by then.
-    /// It harms nobody if the owner is alive after all: the log decides.
-    pub fn take_over(self: &Arc<Self>, epoch: Offset, after: Duration) {
-        if self.taking.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let this = Arc::clone(self);
-        self.runtime.spawn(async move {
-            tokio::time::sleep(after).await;
-            let same = matches!(this.place_now(), Place::There { epoch: now, .. } if now == epoch);
-            if same {
-                tracing::warn!(
-                    partition = this.number,
-                    epoch,
-                    "its owner can't be reached: taking it"
-                );
-                this.claim(ClaimReason::OwnerUnreachable);
-            }
-            this.taking.store(false, Ordering::Release);
-        });
-    }
-
-    /// Claims the partition once its owner has finished what is under way, so that nothing of that
-    /// becomes void.
-    pub fn claim_from(self: &Arc<Self>, owner: Arc<str>, reason: ClaimReason) {
-        let Some(fleet) = self.fleet.clone() else { return self.claim(reason) };
-        if self.taking.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let this = Arc::clone(self);
-        self.runtime.spawn(async move {
-            remote::let_go(&fleet, &owner, this.number).await;
-            this.claim(reason);
-            this.taking.store(false, Ordering::Release);
-        });
-    }
-
-    /// Has the owner write down what this gateway admitted or gave back and can't write itself.
-    fn deliver_leftovers(self: &Arc<Self>) {
-        let (Some(fleet), Place::There { owner, .. }) = (&self.fleet, self.place_now()) else {
-            return;
-        };
-        let uses = self.owner().leftovers();
-        if uses.is_empty() {
-            return;
-        }
-        let (this, fleet) = (Arc::clone(self), Arc::clone(fleet));
-        self.runtime.spawn(async move { remote::deliver(&fleet, &this, &owner, uses).await });
-    }
-
-    /// Claims the partition.
-    pub fn claim(self: &Arc<Self>, reason: ClaimReason) {
-        tracing::info!(partition = self.number, reason = reason.word(), "claiming a partition");
-        self.metrics.record(Happening::Claimed { reason });
-        *self.claimed.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((self.clock.now(), reason));
-        self.step([Event::Claim { nonce: uuid::Uuid::new_v4().as_u128() }]);
-    }
-
     /// All partitions flush at the same moments, so that what they gathered shares one durable
     /// write.
     fn flush_soon(self: &Arc<Self>) {
@@ -271,135 +213,6 @@ impl Partition {
             let ambiguous = error.is_ambiguous();
             this.set_error(Some(error));
             this.step([if ambiguous { Event::Unsure(record) } else { Event::NotWritten(record) }]);
-        });
-    }
-
-    /// Reads the partition for good, and keeps it.
-    pub async fn follow(self: Arc<Self>) {
-        let mut wait = TICK;
-        loop {
-            let error = match self.open_tail().await {
-                Ok(tail) => self.read(tail).await,
-                Err(error) => error,
-            };
-            tracing::error!(partition = self.number, %error, "quotas of this partition can't be read");
-            // Never past a record that isn't understood; and not from a journal that is gone.
-            let stop = matches!(error, JournalError::Corrupt { .. } | JournalError::Closed);
-            self.set_error(Some(error));
-            self.step([Event::Halt]);
-            if stop {
-                return;
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
-        }
-    }
-
-    async fn open_tail(&self) -> Result<Tail, JournalError> {
-        let from = self.owner().ledger().next();
-        match self.journal.tail(self.number, from).await {
-            Err(JournalError::Restarted { .. }) => {
-                self.forget_all(from);
-                self.journal.tail(self.number, 0).await
-            }
-            opened => opened,
-        }
-    }
-
-    /// The journal no longer has what stands between what was read and what comes: it was made
-    /// anew, or this gateway was away for longer than it keeps anything. What is remembered can't
-    /// be joined to what comes, and is read again as far as it is there.
-    fn forget_all(&self, read: Offset) {
-        tracing::error!(
-            partition = self.number,
-            read,
-            "the journal has no longer what comes behind that offset: reading it from its beginning"
-        );
-        let mut owner = self.owner();
-        *owner = owner.anew();
-        self.replayed.store(false, Ordering::Release);
-        self.place.send_replace(Place::Nowhere);
-    }
-
-    async fn read(self: &Arc<Self>, mut tail: Tail) -> JournalError {
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut claims = Claims::default();
-        let mut share = self.share.clone();
-        let mut batch = Vec::with_capacity(READ_AT_ONCE);
-        loop {
-            tokio::select! {
-                Ok(()) = share.changed() => {
-                    claims.renew(self);
-                }
-                count = tail.next_many(&mut batch, READ_AT_ONCE) => {
-                    if count == 0 {
-                        return JournalError::Closed;
-                    }
-                    if let Err(error) = self.take_in(&mut batch) {
-                        return error;
-                    }
-                }
-                _ = ticks.tick() => {
-                    self.note_replayed(&tail);
-                    self.step([Event::Tick]);
-                    claims.renew(self);
-                    self.deliver_leftovers();
-                }
-            }
-        }
-    }
-
-    /// In this order: what the journal has delivered by then and is not in the tail any more has
-    /// been taken in.
-    fn note_replayed(&self, tail: &Tail) {
-        if !self.is_replayed() && self.journal.is_replayed(self.number) && tail.is_empty() {
-            self.replayed.store(true, Ordering::Release);
-        }
-    }
-
-    fn take_in(
-        self: &Arc<Self>,
-        batch: &mut Vec<Result<(u64, Record), JournalError>>,
-    ) -> Result<(), JournalError> {
-        let mut horizon = None;
-        let mut failed = Ok(());
-        let events: Vec<_> = batch
-            .drain(..)
-            .map_while(|item| match item {
-                Ok((offset, record)) => {
-                    if let Record::Horizon(latest) = record {
-                        horizon = Some(latest.ended);
-                    }
-                    Some(Event::Read(offset, record))
-                }
-                Err(error) => {
-                    failed = Err(error);
-                    None
-                }
-            })
-            .collect();
-        self.step(events);
-        if let Some(ended) = horizon
-            && matches!(self.owner().role(), Role::Owning { .. })
-        {
-            self.forget(ended);
-        }
-        failed
-    }
-
-    /// The log says that these periods are over: the journal need not keep them.
-    fn forget(self: &Arc<Self>, ended: UnixMillis) {
-        let this = Arc::clone(self);
-        self.runtime.spawn(async move {
-            match this.journal.forget(this.number, ended).await {
-                Ok(records) => {
-                    tracing::debug!(partition = this.number, records, "ended periods removed");
-                }
-                Err(error) => {
-                    tracing::warn!(partition = this.number, %error, "ended periods not removed");
-                }
-            }
         });
     }
 }

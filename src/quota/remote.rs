@@ -121,9 +121,15 @@ impl Quotas {
         serde_json::to_vec(&reply).map(Bytes::from)
     }
 
+    /// The partition of an account, if it is this gateway's.
+    fn own_partition_of(&self, account: &AccountBytes) -> Option<&Arc<Partition>> {
+        let partition = self.partition_of(&AccountKey::from_bytes(*account));
+        partition.filter(|partition| partition.is_here())
+    }
+
     async fn do_let_go(&self, partition: u32) -> Reply {
         let Some(partition) = self.partitions.get(partition as usize) else { return Reply::Failed };
-        if partition.place_now() != Place::Here {
+        if !partition.is_here() {
             return Reply::NotOwner;
         }
         partition.step([Event::HandOver]);
@@ -135,22 +141,19 @@ impl Quotas {
     }
 
     async fn do_reset(&self, account: AccountBytes) -> Reply {
-        let account = AccountKey::from_bytes(account);
-        if self.partition_of(&account).is_none_or(|one| one.place_now() != Place::Here) {
+        if self.own_partition_of(&account).is_none() {
             return Reply::NotOwner;
         }
+        let account = AccountKey::from_bytes(account);
         self.reset_here(&account).await.map_or(Reply::Failed, |buckets| Reply::Reset { buckets })
     }
 
     async fn do_reserve(&self, charges: Vec<WireCharge>) -> Reply {
         let charges: Vec<_> = charges.into_iter().map(WireCharge::charge).collect();
-        let first = charges.first().map(|(bucket, _)| AccountKey::from_bytes(bucket.account));
-        let Some(partition) = first.and_then(|account| self.partition_of(&account)) else {
-            return Reply::Failed;
-        };
-        if partition.place_now() != Place::Here {
+        let Some((first, _)) = charges.first() else { return Reply::Failed };
+        let Some(partition) = self.own_partition_of(&first.account) else {
             return Reply::NotOwner;
-        }
+        };
         let deadline = Instant::now() + self.patience.answer;
         let mut answers = Vec::with_capacity(charges.len());
         for mut pending in partition.ask(charges.into_iter()) {
@@ -160,11 +163,8 @@ impl Quotas {
     }
 
     fn do_settle(&self, uses: Vec<WireUse>) -> Reply {
-        let mine = |used: &WireUse| {
-            let partition = self.partition_of(&AccountKey::from_bytes(*used.account()));
-            partition.filter(|partition| partition.place_now() == Place::Here).cloned()
-        };
-        let Some(partitions) = uses.iter().map(mine).collect::<Option<Vec<_>>>() else {
+        let own = |used: &WireUse| self.own_partition_of(used.account());
+        let Some(partitions) = uses.iter().map(own).collect::<Option<Vec<_>>>() else {
             return Reply::NotOwner;
         };
         for (partition, used) in partitions.iter().zip(uses) {

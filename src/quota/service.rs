@@ -7,7 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 use super::charge::Charge;
 use super::owner::{Answer, Bounds, Event, Out, Place, Role};
 use super::partition::Partition;
-use super::reserve::limit_state;
+use super::reservation::limit_state;
 use super::view::{BucketView, PartitionView};
 use crate::account::{AccountKey, Fleet};
 use crate::config::model::QuotaRule;

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
 use super::claims;
 use super::owner::Place;
+use super::partition::Partition;
 use super::service::Quotas;
 use crate::account::AccountKey;
 use crate::journal::{Offset, Replay};
@@ -20,7 +20,11 @@ impl Quotas {
 
     /// The gateway that counts an account, by its name; `None` if nobody does yet.
     pub fn owner_of(&self, account: &AccountKey) -> Option<Arc<str>> {
-        match self.partition_of(account)?.place_now() {
+        self.owner_at(self.partition_of(account)?)
+    }
+
+    fn owner_at(&self, partition: &Partition) -> Option<Arc<str>> {
+        match partition.place_now() {
             Place::Here => Some(Arc::clone(&self.name)),
             Place::There { owner, .. } => Some(owner),
             Place::Nowhere => None,
@@ -62,14 +66,7 @@ impl Quotas {
 
     /// The gateways that own something, by the names in their claims.
     pub fn owners(&self) -> BTreeSet<Arc<str>> {
-        self.partitions
-            .iter()
-            .filter_map(|partition| match partition.place_now() {
-                Place::There { owner, .. } => Some(owner),
-                Place::Here => Some(Arc::clone(&self.name)),
-                Place::Nowhere => None,
-            })
-            .collect()
+        self.partitions.iter().filter_map(|partition| self.owner_at(partition)).collect()
     }
 
     /// What this gateway calls itself in its claims.
@@ -104,10 +101,5 @@ impl Quotas {
             reasons.push(format!("{nowhere} quota partitions have no owner yet"));
         }
         reasons
-    }
-
-    /// How long a request waits for the ledger before a rule's `unavailable` decides.
-    pub fn patience(&self) -> Duration {
-        self.patience.answer
     }
 }

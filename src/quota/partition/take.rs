@@ -1,0 +1,77 @@
+//! Taking a partition, and what is left to do when another has it.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::Partition;
+use crate::journal::Offset;
+use crate::observe::{ClaimReason, Event as Happening};
+use crate::quota::owner::{Event, Place};
+use crate::quota::remote;
+
+impl Partition {
+    /// Takes the partition from an owner that can't be reached, unless somebody else has by then.
+    /// It harms nobody if the owner is alive after all: the log decides.
+    pub fn take_over(self: &Arc<Self>, epoch: Offset, after: Duration) {
+        self.take_once(|this| async move {
+            tokio::time::sleep(after).await;
+            let same = matches!(this.place_now(), Place::There { epoch: now, .. } if now == epoch);
+            if same {
+                tracing::warn!(
+                    partition = this.number,
+                    epoch,
+                    "its owner can't be reached: taking it"
+                );
+                this.claim(ClaimReason::OwnerUnreachable);
+            }
+        });
+    }
+
+    /// Claims the partition once its owner has finished what is under way, so that nothing of that
+    /// becomes void.
+    pub fn claim_from(self: &Arc<Self>, owner: Arc<str>, reason: ClaimReason) {
+        let Some(fleet) = self.fleet.clone() else { return self.claim(reason) };
+        self.take_once(|this| async move {
+            remote::let_go(&fleet, &owner, this.number).await;
+            this.claim(reason);
+        });
+    }
+
+    /// Begins to take the partition, unless that is under way.
+    fn take_once<F>(self: &Arc<Self>, take: impl FnOnce(Arc<Self>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if self.taking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (this, taken) = (Arc::clone(self), take(Arc::clone(self)));
+        self.runtime.spawn(async move {
+            taken.await;
+            this.taking.store(false, Ordering::Release);
+        });
+    }
+
+    /// Has the owner write down what this gateway admitted or gave back and can't write itself.
+    pub(super) fn deliver_leftovers(self: &Arc<Self>) {
+        let (Some(fleet), Place::There { owner, .. }) = (&self.fleet, self.place_now()) else {
+            return;
+        };
+        let uses = self.owner().leftovers();
+        if uses.is_empty() {
+            return;
+        }
+        let (this, fleet) = (Arc::clone(self), Arc::clone(fleet));
+        self.runtime.spawn(async move { remote::deliver(&fleet, &this, &owner, uses).await });
+    }
+
+    /// Claims the partition.
+    pub fn claim(self: &Arc<Self>, reason: ClaimReason) {
+        tracing::info!(partition = self.number, reason = reason.word(), "claiming a partition");
+        self.metrics.record(Happening::Claimed { reason });
+        *self.claimed.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((self.clock.now(), reason));
+        self.step([Event::Claim { nonce: uuid::Uuid::new_v4().as_u128() }]);
+    }
+}
