@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::CacheFeedEvent;
 use super::journal_metrics::JournalEvent;
 
@@ -45,7 +47,7 @@ pub enum Event<'a> {
     /// A backend answered a call.
     UpstreamCall {
         /// Name of the cluster.
-        cluster: &'a str,
+        cluster: &'a Arc<str>,
         /// Status, or `None` if there was no answer.
         status: Option<u16>,
         /// Time from start to the last byte.
@@ -63,7 +65,7 @@ pub enum Event<'a> {
     /// A quota rule was asked.
     Quota {
         /// Name of the rule.
-        rule: &'a str,
+        rule: &'a Arc<str>,
         /// What became of it.
         outcome: QuotaOutcome,
     },
@@ -120,6 +122,18 @@ pub enum QuotaOutcome {
     Unavailable,
 }
 
+impl QuotaOutcome {
+    /// The word in metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Admitted => "admitted",
+            Self::Exceeded => "exceeded",
+            Self::Refunded => "refunded",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
 /// Why a gateway claims a quota partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClaimReason {
@@ -157,6 +171,19 @@ pub enum ForwardOutcome {
     WithoutOwner,
 }
 
+impl ForwardOutcome {
+    /// The word in metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::Moved => "moved",
+            Self::TakenOver => "taken_over",
+            Self::WithoutOwner => "without_owner",
+        }
+    }
+}
+
 /// What was done with the vault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum VaultOperation {
@@ -176,4 +203,20 @@ pub enum VaultOperation {
     Evicted,
     /// The disk failed; the request went on as a miss.
     Fault,
+}
+
+impl VaultOperation {
+    /// The word in metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::MemoryHit => "memory_hit",
+            Self::DiskHit => "disk_hit",
+            Self::Miss => "miss",
+            Self::Stored => "stored",
+            Self::TooLarge => "too_large",
+            Self::Purged => "purged",
+            Self::Evicted => "evicted",
+            Self::Fault => "fault",
+        }
+    }
 }

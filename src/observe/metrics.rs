@@ -1,7 +1,7 @@
 use std::fmt;
+use std::sync::Arc;
 
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -10,50 +10,16 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::cache_feed::CacheFeedMetrics;
 use super::journal_metrics::JournalMetrics;
+use super::labels::{
+    CallLabels, ClusterLabels, HitLabels, NameLabel, OperationLabels, QuotaLabels, RefusalLabels,
+    RequestLabels, RouteLabels, StageLabels, status_class,
+};
 use super::names::Name;
-use super::{Event, Exchange, ForwardOutcome, Moment, QuotaOutcome, VaultOperation};
-use crate::request::RouteId;
+use super::{Event, Exchange, ForwardOutcome, Moment};
 
 /// Labels: names from the configuration and fixed words only, so that no caller can make series.
 pub(super) type Labels = Vec<(&'static str, String)>;
 pub(super) type Counters = Family<Labels, Counter>;
-type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
-
-/// Labels of what is counted for every request: made without allocating.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    route: RouteLabel,
-    method: &'static str,
-    status: u16,
-    source: &'static str,
-    /// `client`, or `fleet` if another gateway passed it on: that one has counted it too.
-    arrival: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RouteLabels {
-    route: RouteLabel,
-    source: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct RouteLabel(Option<RouteId>);
-
-impl EncodeLabelValue for RouteLabel {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        self.0.as_ref().map_or("none", RouteId::as_str).encode(encoder)
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StageLabels {
-    stage: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct HitLabels {
-    hit: &'static str,
-}
 
 /// The one registry of metrics.
 pub struct Metrics {
@@ -62,22 +28,22 @@ pub struct Metrics {
     request_seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
     stage_seconds: Family<StageLabels, Histogram, fn() -> Histogram>,
     in_progress: Gauge,
-    refusals: Counters,
+    refusals: Family<RefusalLabels, Counter>,
     key_fetches: Counters,
     token_cache: Family<HitLabels, Counter>,
     ejections: Counters,
     retries: Counters,
     retries_refused: Counters,
     resolutions: Counters,
-    upstream_calls: Counters,
-    upstream_seconds: Histograms,
+    upstream_calls: Family<CallLabels, Counter>,
+    upstream_seconds: Family<ClusterLabels, Histogram, fn() -> Histogram>,
     parts: Counters,
-    quota: Counters,
+    quota: Family<QuotaLabels, Counter>,
     journal: JournalMetrics,
     claims: Counters,
     forwarded: Counters,
     forward_seconds: Histogram,
-    vault: Counters,
+    vault: Family<OperationLabels, Counter>,
     cache_feed: CacheFeedMetrics,
     reloads: Counters,
     last_reload_ok: Gauge,
@@ -160,11 +126,6 @@ pub(super) fn yes_no(flag: bool) -> String {
     if flag { "true" } else { "false" }.to_owned()
 }
 
-/// `2xx` and the like; `none` for no answer.
-fn status_class(status: Option<u16>) -> String {
-    status.map_or_else(|| "none".to_owned(), |status| format!("{}xx", status / 100))
-}
-
 impl Metrics {
     /// Counts something that happened.
     pub fn record(&self, event: Event<'_>) {
@@ -191,10 +152,10 @@ impl Metrics {
                 self.resolutions.get_or_create(&labels).inc();
             }
             Event::UpstreamCall { cluster, status, seconds } => {
-                let labels =
-                    vec![("cluster", cluster.to_owned()), ("status", status_class(status))];
+                let cluster = NameLabel(Arc::clone(cluster));
+                let labels = CallLabels { cluster: cluster.clone(), status: status_class(status) };
                 self.upstream_calls.get_or_create(&labels).inc();
-                self.upstream_seconds.get_or_create(&cluster_label(cluster)).observe(seconds);
+                self.upstream_seconds.get_or_create(&ClusterLabels { cluster }).observe(seconds);
             }
             Event::Part { route, part, ok } => {
                 let labels = vec![
@@ -205,9 +166,8 @@ impl Metrics {
                 self.parts.get_or_create(&labels).inc();
             }
             Event::Quota { rule, outcome } => {
-                let labels =
-                    vec![("rule", rule.to_owned()), ("outcome", quota_word(outcome).to_owned())];
-                self.quota.get_or_create(&labels).inc();
+                let rule = NameLabel(Arc::clone(rule));
+                self.quota.get_or_create(&QuotaLabels { rule, outcome: outcome.word() }).inc();
             }
             Event::Journal(event) => self.journal.record(event),
             Event::Claimed { reason } => {
@@ -220,8 +180,8 @@ impl Metrics {
                 self.forward_seconds.observe(seconds);
             }
             Event::Vault { operation } => {
-                let labels = vec![("operation", vault_word(operation).to_owned())];
-                self.vault.get_or_create(&labels).inc();
+                let operation = operation.word();
+                self.vault.get_or_create(&OperationLabels { operation }).inc();
             }
             Event::CacheFeed(event) => self.cache_feed.record(event),
             Event::Reload { ok } => {
@@ -242,7 +202,7 @@ impl Metrics {
     }
 
     fn forwarded(&self, outcome: ForwardOutcome) {
-        let labels = vec![("outcome", forward_word(outcome).to_owned())];
+        let labels = vec![("outcome", outcome.word().to_owned())];
         self.forwarded.get_or_create(&labels).inc();
     }
 
@@ -259,21 +219,10 @@ impl Metrics {
 
     /// A request ended.
     pub fn request_finished(&self, exchange: &Exchange<'_>) {
-        let route = RouteLabel(exchange.route.cloned());
-        let source = exchange.source.word();
-        let labels = RequestLabels {
-            route: route.clone(),
-            method: method_word(exchange.method),
-            status: exchange.status,
-            source,
-            arrival: if exchange.passed_on { "fleet" } else { "client" },
-        };
-        self.requests.get_or_create(&labels).inc();
-        self.request_seconds
-            .get_or_create(&RouteLabels { route, source })
-            .observe(exchange.seconds);
+        self.requests.get_or_create(&RequestLabels::of(exchange)).inc();
+        self.request_seconds.get_or_create(&RouteLabels::of(exchange)).observe(exchange.seconds);
         if let Some(problem) = exchange.problem {
-            self.refusals.get_or_create(&vec![("type", problem.to_owned())]).inc();
+            self.refusals.get_or_create(&RefusalLabels { r#type: problem }).inc();
         }
         for (stage, seconds) in exchange.stages {
             self.stage_seconds.get_or_create(&StageLabels { stage }).observe(*seconds);
@@ -315,46 +264,6 @@ fn endpoint_labels(cluster: &str, endpoint: &str) -> Labels {
     vec![("cluster", cluster.to_owned()), ("endpoint", endpoint.to_owned())]
 }
 
-/// A method made up by a caller must not make a series.
-fn method_word(method: &str) -> &'static str {
-    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-        .into_iter()
-        .find(|known| *known == method)
-        .unwrap_or("other")
-}
-
-fn quota_word(outcome: QuotaOutcome) -> &'static str {
-    match outcome {
-        QuotaOutcome::Admitted => "admitted",
-        QuotaOutcome::Exceeded => "exceeded",
-        QuotaOutcome::Refunded => "refunded",
-        QuotaOutcome::Unavailable => "unavailable",
-    }
-}
-
-fn forward_word(outcome: ForwardOutcome) -> &'static str {
-    match outcome {
-        ForwardOutcome::Answered => "answered",
-        ForwardOutcome::Failed => "failed",
-        ForwardOutcome::Moved => "moved",
-        ForwardOutcome::TakenOver => "taken_over",
-        ForwardOutcome::WithoutOwner => "without_owner",
-    }
-}
-
-fn vault_word(operation: VaultOperation) -> &'static str {
-    match operation {
-        VaultOperation::MemoryHit => "memory_hit",
-        VaultOperation::DiskHit => "disk_hit",
-        VaultOperation::Miss => "miss",
-        VaultOperation::Stored => "stored",
-        VaultOperation::TooLarge => "too_large",
-        VaultOperation::Purged => "purged",
-        VaultOperation::Evicted => "evicted",
-        VaultOperation::Fault => "fault",
-    }
-}
-
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Metrics")
@@ -365,6 +274,7 @@ impl fmt::Debug for Metrics {
 mod tests {
     use super::*;
     use crate::observe::Source;
+    use crate::request::RouteId;
 
     fn exchange(method: &'static str) -> Exchange<'static> {
         let route: &'static RouteId = Box::leak(Box::new(RouteId::new("summary")));

@@ -6,6 +6,7 @@ mod cache_feed;
 mod event;
 mod exchange;
 mod journal_metrics;
+mod labels;
 mod metrics;
 mod moment;
 mod names;

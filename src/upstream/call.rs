@@ -135,7 +135,7 @@ impl LiveCluster {
         let call = Call { cluster: self, request, limits, allowed, deadline: started + allowed };
         let result = call.run(hash).await;
         self.record(Event::UpstreamCall {
-            cluster: self.name(),
+            cluster: &self.model().name,
             status: result.as_ref().ok().map(|answer| answer.status.as_u16()),
             seconds: started.elapsed().as_secs_f64(),
         });
