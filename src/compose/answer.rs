@@ -1,5 +1,3 @@
-use std::fmt::Write;
-
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
@@ -90,13 +88,9 @@ fn partial_list(report: &ComposeReport) -> String {
 /// give the same bytes, so that it changes only when the answer does.
 fn etag(body: &[u8]) -> HeaderValue {
     let hash = digest::digest(&digest::SHA256, body);
-    let mut tag = String::from("\"");
-    for byte in hash.as_ref().iter().take(16) {
-        // Writing to a String can't fail.
-        let _ = write!(tag, "{byte:02x}");
-    }
-    tag.push('"');
-    HeaderValue::from_str(&tag).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
+    let half = hash.as_ref().first_chunk::<16>().map(hex::encode).unwrap_or_default();
+    HeaderValue::from_str(&format!("\"{half}\""))
+        .unwrap_or_else(|_| HeaderValue::from_static("\"\""))
 }
 
 /// If-None-Match by weak comparison (RFC 9110 section 13.1.2).

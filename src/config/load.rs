@@ -108,5 +108,5 @@ fn revision(report: &Report) -> String {
         add(digest);
     }
     let digest = context.finish();
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(digest)
 }

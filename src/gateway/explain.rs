@@ -275,7 +275,7 @@ fn head_of(question: &Question) -> Result<RequestHead, Refusal> {
         query: question.url.query().map(str::to_owned),
         address: [127, 0, 0, 1].into(),
         certificate_thumbprint: None,
-        request_id: transform::request_id(&question.headers, Uuid::nil()),
+        request_id: transform::request_id(&question.headers, Uuid::nil),
     })
 }
 

@@ -24,13 +24,13 @@ pub(super) fn read(session: &mut Session, context: &mut Context) -> Result<(), R
     let header = session.req_header();
     context.peer = peer_address(session);
     // Identifiers come first, so that a refusal of the rest has them too.
-    context.head.request_id = transform::request_id(&header.headers, Uuid::now_v7());
+    context.head.request_id = transform::request_id(&header.headers, Uuid::now_v7);
     context.head.method = header.method.clone();
     context.head.address = context.peer;
     context.head.https = https;
     context.head.certificate_thumbprint = thumbprint;
-    context.trace = Some(TraceContext::of(&header.headers, Uuid::new_v4(), Uuid::new_v4()));
-    context.interaction_id = transform::interaction_id(&header.headers, Uuid::new_v4());
+    context.trace = Some(TraceContext::of(&header.headers, Uuid::new_v4));
+    context.interaction_id = transform::interaction_id(&header.headers, Uuid::new_v4);
     if context.arrival == Arrival::Fleet {
         show_passport(&header.headers, context)?;
     }

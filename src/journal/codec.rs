@@ -174,24 +174,20 @@ mod tests {
         }
     }
 
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
     #[test]
     fn the_bytes_of_version_1_are_these_for_ever() {
         assert_eq!(
-            hex(&Record::Claim(Claim { owner: "gw-1".into(), nonce: 0x0a }).encode()),
+            hex::encode(Record::Claim(Claim { owner: "gw-1".into(), nonce: 0x0a }).encode()),
             "01010000000000000000000000000000000a0000000467772d31"
         );
         assert_eq!(
-            hex(&Record::Use(some_use()).encode()),
+            hex::encode(Record::Use(some_use()).encode()),
             "0102303132333435363738396162636465660000000000000102000000000000030400000005\
              000000000000000600000000000000070000000000000008000000056461696c790000000963\
              6c69656e743dc3a9"
         );
         assert_eq!(
-            hex(&Record::Horizon(Horizon { epoch: 3, ended: UnixMillis(0x1122) }).encode()),
+            hex::encode(Record::Horizon(Horizon { epoch: 3, ended: UnixMillis(0x1122) }).encode()),
             "010300000000000000030000000000001122"
         );
     }

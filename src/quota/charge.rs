@@ -101,7 +101,7 @@ fn push_value(text: &mut String, source: &ValueSource, facts: &Facts<'_>) {
     } else if value.len() > LONGEST_VALUE {
         let hash = digest::digest(&digest::SHA256, value.as_bytes());
         text.push('#');
-        text.extend(hash.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")));
+        text.extend(hash.as_ref().first_chunk::<16>().map(hex::encode));
     } else {
         text.push('=');
         text.extend(utf8_percent_encode(&value, ESCAPED));

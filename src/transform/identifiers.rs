@@ -15,10 +15,10 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// The request's id: the client's, if it is one field of at most 128 letters, digits, dots,
 /// underscores and hyphens, so that it can't forge a log line; else `fresh`.
-pub fn request_id(headers: &HeaderMap, fresh: Uuid) -> String {
+pub fn request_id(headers: &HeaderMap, fresh: impl FnOnce() -> Uuid) -> String {
     single(headers, &REQUEST_ID)
         .filter(|id| is_safe_id(id))
-        .map_or_else(|| fresh.to_string(), str::to_owned)
+        .map_or_else(|| fresh().to_string(), str::to_owned)
 }
 
 fn is_safe_id(id: &str) -> bool {
@@ -28,10 +28,10 @@ fn is_safe_id(id: &str) -> bool {
 
 /// The interaction's id: the client's, if it is one UUID in its 36-character form (RFC 9562
 /// section 4), as it was spelt; else `fresh`.
-pub fn interaction_id(headers: &HeaderMap, fresh: Uuid) -> String {
+pub fn interaction_id(headers: &HeaderMap, fresh: impl FnOnce() -> Uuid) -> String {
     single(headers, &INTERACTION_ID)
         .filter(|id| id.len() == 36 && Uuid::try_parse(id).is_ok())
-        .map_or_else(|| fresh.to_string(), str::to_owned)
+        .map_or_else(|| fresh().to_string(), str::to_owned)
 }
 
 #[cfg(test)]
@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn a_safe_request_id_is_kept() {
         for id in ["1", "a.B_c-9", &"x".repeat(128)] {
-            assert_eq!(request_id(&with(REQUEST_ID, &[id]), FRESH), id);
+            assert_eq!(request_id(&with(REQUEST_ID, &[id]), || FRESH), id);
         }
     }
 
@@ -60,18 +60,18 @@ mod tests {
         for ids in
             [&[] as &[&str], &[""], &["a b"], &["a\"b"], &["ä"], &["a", "b"], &[&"x".repeat(129)]]
         {
-            assert_eq!(request_id(&with(REQUEST_ID, ids), FRESH), fresh, "{ids:?}");
+            assert_eq!(request_id(&with(REQUEST_ID, ids), || FRESH), fresh, "{ids:?}");
         }
     }
 
     #[test]
     fn an_interaction_id_is_echoed_as_it_was_spelt_if_it_is_a_uuid() {
         let id = "93BAC548-d2de-4546-b106-880a5018460d";
-        assert_eq!(interaction_id(&with(INTERACTION_ID, &[id]), FRESH), id);
+        assert_eq!(interaction_id(&with(INTERACTION_ID, &[id]), || FRESH), id);
         for bad in
             ["93bac548d2de4546b106880a5018460d", "{93bac548-d2de-4546-b106-880a5018460d}", "x"]
         {
-            let echoed = interaction_id(&with(INTERACTION_ID, &[bad]), FRESH);
+            let echoed = interaction_id(&with(INTERACTION_ID, &[bad]), || FRESH);
             assert_eq!(echoed, FRESH.to_string(), "{bad}");
         }
     }

@@ -1,5 +1,3 @@
-use std::fmt::Write;
-
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use uuid::Uuid;
@@ -30,34 +28,34 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Continues the trace that the request names, else begins one. `trace` and `span` are fresh
+    /// Continues the trace that the request names, else begins one. `fresh` gives
     /// random UUIDs (version 4); the last eight bytes of one, never all zero, make a span.
     ///
     /// A trace that begins here is sampled: whoever samples by its parent would never see it
     /// otherwise.
-    pub fn of(headers: &HeaderMap, trace: Uuid, span: Uuid) -> Self {
-        let span = last_eight(span);
+    pub fn of(headers: &HeaderMap, fresh: impl Fn() -> Uuid) -> Self {
+        let span = last_eight(fresh());
         match single(headers, &TRACEPARENT).and_then(parse) {
             Some((trace, parent, flags)) => {
                 Self { trace, parent: Some(parent), span, flags: flags & KNOWN_FLAGS }
             }
-            None => Self { trace: *trace.as_bytes(), parent: None, span, flags: SAMPLED },
+            None => Self { trace: fresh().into_bytes(), parent: None, span, flags: SAMPLED },
         }
     }
 
     /// The field to send on.
     pub fn traceparent(&self) -> String {
-        format!("00-{}-{}-{:02x}", hex(&self.trace), hex(&self.span), self.flags)
+        format!("00-{}-{}-{:02x}", hex::encode(self.trace), hex::encode(self.span), self.flags)
     }
 
     /// The trace in hexadecimal.
     pub fn trace_id(&self) -> String {
-        hex(&self.trace)
+        hex::encode(self.trace)
     }
 
     /// The gateway's span in hexadecimal.
     pub fn span_id(&self) -> String {
-        hex(&self.span)
+        hex::encode(self.span)
     }
 
     /// Writes `traceparent`; `tracestate` stays only if the trace was continued, since it means
@@ -107,14 +105,6 @@ fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String can't fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 fn last_eight(id: Uuid) -> [u8; 8] {
     let [.., a, b, c, d, e, f, g, h] = *id.as_bytes();
     [a, b, c, d, e, f, g, h]
@@ -133,7 +123,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.clone(), HeaderValue::from_bytes(value.as_bytes()).unwrap()))
             .collect();
-        let context = TraceContext::of(&head, Uuid::new_v4(), Uuid::new_v4());
+        let context = TraceContext::of(&head, Uuid::new_v4);
         context.apply(&mut head);
         (context, head)
     }
@@ -142,7 +132,7 @@ mod tests {
     fn a_valid_trace_is_continued_with_a_span_of_the_gateways_own() {
         let (context, head) = context(&[(TRACEPARENT, CALLERS), (TRACESTATE, "vendor=1")]);
         assert_eq!(context.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        assert_eq!(context.parent.map(|span| hex(&span)).unwrap(), "00f067aa0ba902b7");
+        assert_eq!(context.parent.map(hex::encode).unwrap(), "00f067aa0ba902b7");
         assert_ne!(context.span_id(), "00f067aa0ba902b7");
         let sent = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{}-01", context.span_id());
         assert_eq!(head[TRACEPARENT], sent.as_str());
@@ -186,7 +176,7 @@ mod tests {
         #[test]
         fn what_is_sent_can_always_be_continued(text in "[0-9a-f-]{0,60}|\\PC*") {
             let (first, head) = context(&[(TRACEPARENT, &text)]);
-            let second = TraceContext::of(&head, Uuid::new_v4(), Uuid::new_v4());
+            let second = TraceContext::of(&head, Uuid::new_v4);
             prop_assert_eq!(second.trace, first.trace);
             prop_assert_eq!(second.parent, Some(first.span));
         }

@@ -82,7 +82,7 @@ impl ServeHttp for Teller {
 }
 
 pub fn openssl_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(bytes)
 }
 
 /// The gateway's pen.

@@ -129,17 +129,13 @@ mod tests {
     use super::*;
     use crate::vault::testing::place;
 
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
     /// Gateways of several releases share the topic: these bytes never change.
     #[test]
     fn the_layout_of_version_1_never_changes() {
         let place = Place { account: [1; 16], hash: [2; 16] };
         let (ones, twos) = ("01".repeat(16), "02".repeat(16));
-        assert_eq!(hex(&answer_key(&place)), format!("61{ones}{twos}"));
-        assert_eq!(hex(&answer_value(258, b"xy")), "0100000000000001027879");
+        assert_eq!(hex::encode(answer_key(&place)), format!("61{ones}{twos}"));
+        assert_eq!(hex::encode(answer_value(258, b"xy")), "0100000000000001027879");
         let keys = [
             (Scope::Entry(place), format!("65{ones}{twos}")),
             (Scope::Account([1; 16]), format!("63{ones}")),
@@ -148,12 +144,12 @@ mod tests {
         ];
         for (scope, bytes) in keys {
             let key = purge_key(&scope).unwrap();
-            assert_eq!(hex(&key), bytes);
+            assert_eq!(hex::encode(&key), bytes);
             let purge = |number| Ok(Message::Purge(scope.clone(), number));
             assert_eq!(decode(&key, Some(&purge_value(&[3; 16]))), purge(Some([3; 16])));
             assert_eq!(decode(&key, Some(&[7, 7])), purge(None));
         }
-        assert_eq!(hex(&purge_value(&[3; 16])), format!("01{}", "03".repeat(16)));
+        assert_eq!(hex::encode(purge_value(&[3; 16])), format!("01{}", "03".repeat(16)));
     }
 
     #[test]

@@ -188,8 +188,7 @@ fn existing(id: String) -> Result<String, Problem> {
 fn answer(request: &HeaderMap, view: &Value) -> Response {
     let body = view.to_string();
     let digest = openssl::sha::sha256(body.as_bytes());
-    let tag: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-    let etag = format!("\"{tag}\"");
+    let etag = format!("\"{}\"", hex::encode(&digest[..12]));
     if has_already(request, &etag) {
         return (StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response();
     }
