@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
-.PHONY: help setup kafka demo demo-fleet test lint docs bench load fuzz
+.PHONY: help setup kafka demo demo-fleet test lint docs bench figures load fuzz
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,12 @@ docs: setup ## Write docs/configuration.md from the types
 
 bench: setup ## CPU per request against a bare Pingora proxy (docs/performance.md)
 	@load-tests/bench.sh
+
+figures: setup ## What counting costs, alone and in a fleet on a real Kafka (docs/performance.md)
+	@scripts/kafka.sh fetch >/dev/null
+	@TOLLGATE_FIGURES_ACCOUNTS=1000000 cargo test --release --test ledger_figures -- --nocapture
+	@TOLLGATE_FIGURES_RECORDS=1000000 cargo test --release --test kafka figures -- --nocapture --test-threads 1
+	@cargo test --release --test e2e fleet::figures -- --ignored --nocapture --test-threads 1
 
 load: setup ## k6: many clients and accounts, no account above its limit
 	@load-tests/run.sh

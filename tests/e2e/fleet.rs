@@ -3,6 +3,7 @@
 mod away;
 mod cache;
 mod errands;
+mod figures;
 mod forward;
 mod ownership;
 mod story;

@@ -16,7 +16,7 @@ use crate::support::{Bank, eventually};
 const HOST: (&str, &str) = ("host", "accounts.bank.example");
 
 /// Waits until every gateway has so many answers of an account on its disk or in memory.
-async fn all_keep(fleet: &Fleet, account: &str, count: usize) {
+pub(super) async fn all_keep(fleet: &Fleet, account: &str, count: usize) {
     for gateway in &fleet.gateways {
         eventually("the account's answers to be as many", async || {
             let view = gateway.view(&format!("/cache/{account}")).await;

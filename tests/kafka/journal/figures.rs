@@ -1,21 +1,78 @@
-//! What an append and reading it back cost, as a strict admission waits for it, and how long a start
-//! reads. Small here, so that it runs with all other tests; for figures, with the release profile:
+//! What an append and reading it back cost, what a strict admission costs beside that in the same
+//! run, and how long a start reads. Small here, so that it runs with all other tests; for figures,
+//! with the release profile:
 //!
 //! ```sh
 //! TOLLGATE_FIGURES_RECORDS=1000000 cargo test --release --test kafka figures -- --nocapture
 //! ```
 
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 use futures::future::join_all;
+use http::{HeaderMap, Method};
 use tokio::sync::mpsc;
+use tollgate::account::AccountHasher;
+use tollgate::config::model::{Accuracy, Counts, QuotaRule, Unavailable, Window};
+use tollgate::quota::{Charge, Lack, Quotas};
+use tollgate::request::{
+    AccountId, Captures, Facts, NormalPath, RequestHead, RouteId, SystemClock, ValueSource,
+};
 
 use super::*;
 
 const PARTITIONS: u32 = 8;
 
+/// What many waits came to.
+struct Run {
+    /// Each wait, the shortest first.
+    waits: Vec<Duration>,
+    took: Duration,
+    /// Of this process, in which librdkafka's threads are and the broker is not.
+    processor: Duration,
+}
+
+impl Run {
+    /// Lets workers wait, and adds their waits up.
+    async fn of<F: Future<Output = Vec<Duration>> + Send + 'static>(
+        workers: impl Iterator<Item = F>,
+    ) -> Self {
+        let (started, before) = (Instant::now(), processor());
+        let tasks: Vec<_> = workers.map(tokio::spawn).collect();
+        let waits = join_all(tasks).await.into_iter().flat_map(Result::unwrap);
+        let mut waits: Vec<_> = waits.collect();
+        waits.sort();
+        Self { waits, took: started.elapsed(), processor: processor() - before }
+    }
+
+    fn p50(&self) -> Duration {
+        self.waits[self.waits.len() / 2]
+    }
+
+    fn print(&self, what: &str, waiting: u64) {
+        let count = self.waits.len();
+        let p99 = self.waits[count * 99 / 100];
+        let rate = count as f64 / self.took.as_secs_f64();
+        let each = self.processor.as_secs_f64() * 1e6 / count as f64;
+        println!(
+            "{what}, {waiting} waiting: p50 {:?}, p99 {p99:?}, {rate:.0}/s, {each:.1} us of CPU each",
+            self.p50()
+        );
+    }
+}
+
+/// Time on a processor that this process has had.
+fn processor() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let fields: Vec<&str> = fields.split(' ').collect();
+    let ticks = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    // Linux tells them in hundredths of a second on every machine.
+    Duration::from_millis(ticks * 10)
+}
+
 /// Appends records and waits for each until it is read back, so many at once.
-async fn read_back(waiting: u64, appends: u64) {
+async fn read_back(waiting: u64, appends: u64) -> Run {
     let site = Site::new(Broker::shared(), PARTITIONS).await;
     let journal = Arc::new(site.open().await);
     let (calls, mut answers): (Vec<_>, Vec<_>) =
@@ -35,32 +92,96 @@ async fn read_back(waiting: u64, appends: u64) {
             }
         });
     }
-    let started = Instant::now();
     let workers = answers.drain(..).zip(0..).map(|(mut answer, worker)| {
         let journal = Arc::clone(&journal);
-        tokio::spawn(async move {
-            let mut times = Vec::new();
+        async move {
+            let mut waits = Vec::new();
             for number in 0..appends / waiting {
                 let begun = Instant::now();
                 let record = used(worker, 1000, number);
                 let partition = (worker % u64::from(PARTITIONS)) as u32;
                 let (appended, read) = tokio::join!(journal.append(partition, record), async {
                     let read = answer.recv().await;
-                    times.push(begun.elapsed());
+                    waits.push(begun.elapsed());
                     read
                 });
                 appended.unwrap();
                 assert_eq!(read, Some(number));
             }
-            times
-        })
+            waits
+        }
     });
-    let times = join_all(workers).await;
-    let mut times: Vec<_> = times.into_iter().flat_map(Result::unwrap).collect();
-    let rate = times.len() as f64 / started.elapsed().as_secs_f64();
-    times.sort();
-    let at = |share: usize| times[times.len() * share / 100];
-    println!("{waiting} waiting: p50 {:?}, p99 {:?}, {rate:.0}/s", at(50), at(99));
+    Run::of(workers).await
+}
+
+/// One use of an account's own bucket under a strict rule.
+fn strict(account: &str) -> Charge {
+    let rule = QuotaRule {
+        name: "strict".into(),
+        per: vec![ValueSource::Account],
+        limit: NonZeroU64::new(1_000_000).unwrap(),
+        window: Window::Fixed { length: Duration::from_secs(86_400), offset: Duration::ZERO },
+        when: None,
+        accuracy: Accuracy::Strict,
+        unavailable: Unavailable::Deny,
+        counts: Counts::Success,
+        count_hits: true,
+    };
+    let head = RequestHead {
+        method: Method::GET,
+        https: true,
+        host: "bank.example".into(),
+        path: NormalPath { decoded: "/".into(), encoded: "/".into() },
+        query: None,
+        address: [192, 0, 2, 1].into(),
+        certificate_thumbprint: None,
+        request_id: "r1".into(),
+    };
+    let account = AccountId::parse(account).unwrap();
+    let facts = Facts {
+        head: &head,
+        headers: &HeaderMap::new(),
+        route: &RouteId::new("summary"),
+        captures: &Captures::default(),
+        caller: None,
+        account: Some(&account),
+        body: None,
+    };
+    let key = AccountHasher::new(b"secret").key(&account);
+    Charge::for_request(&Arc::new(rule), &facts, &key).unwrap()
+}
+
+/// Strict admissions, so many at once, each of an account of its own.
+async fn admit(waiting: u64, admissions: u64) -> Run {
+    let site = Site::new(Broker::shared(), PARTITIONS).await;
+    let journal: Arc<dyn Journal> = Arc::new(site.open().await);
+    let metrics = Arc::clone(&site.metrics);
+    let quotas = Quotas::open(journal, Arc::new(SystemClock), metrics, "gw-1").await.unwrap();
+    owns_all(&quotas).await;
+    let workers = (0..waiting).map(|worker| {
+        let (quotas, charge) = (Arc::clone(&quotas), [strict(&format!("account-{worker}"))]);
+        async move {
+            let mut waits = Vec::new();
+            for _ in 0..admissions / waiting {
+                let begun = Instant::now();
+                let admitted = quotas.reserve(&charge, Lack::Decide).await;
+                waits.push(begun.elapsed());
+                admitted.unwrap_or_else(|refusal| panic!("{refusal:?}")).commit();
+            }
+            waits
+        }
+    });
+    Run::of(workers).await
+}
+
+/// Waits until the group has given this gateway all partitions, and it has claimed them.
+async fn owns_all(quotas: &Quotas) {
+    let all = async {
+        while !quotas.unready().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, all).await.expect("all partitions to be owned");
 }
 
 fn records() -> u64 {
@@ -68,10 +189,15 @@ fn records() -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_appended_is_read_back_by_all_who_wait() {
-    read_back(1, (records() / 64).max(64)).await;
-    read_back(512, records()).await;
-    read_back(2_048, records()).await;
+async fn what_is_appended_is_read_back_and_admitted_by_all_who_wait() {
+    for (waiting, count) in [(1, (records() / 64).max(64)), (512, records()), (2_048, records())] {
+        let bare = read_back(waiting, count).await;
+        bare.print("append and read-back", waiting);
+        let admitted = admit(waiting, count).await;
+        admitted.print("strict admission", waiting);
+        let ratio = admitted.p50().as_secs_f64() / bare.p50().as_secs_f64();
+        println!("strict admission against append and read-back: {ratio:.2} x");
+    }
 }
 
 /// Reads all partitions to their end.
