@@ -43,6 +43,17 @@ pub(super) fn account_hasher(state: &State, counted: bool) -> Result<AccountHash
     Ok(hasher)
 }
 
+/// The fingerprint of the account key that all gateways of a fleet share. The check has seen to it
+/// that the configuration has one.
+///
+/// # Errors
+/// A file can't be used.
+pub(super) fn fleet_key(state: &State) -> Result<String, KeyFileError> {
+    let key = known_account_key(state)?;
+    let secret = key.as_ref().map_or("", Secret::reveal);
+    Ok(AccountHasher::new(secret.as_bytes()).fingerprint())
+}
+
 /// The account key that a gateway with this state has; `None`: it has made none yet.
 ///
 /// # Errors

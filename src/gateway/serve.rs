@@ -181,7 +181,8 @@ async fn open_quotas(
             refuse_unsafe_topics(config).await?;
             // Others may have been given its partitions after a whole session.
             patience.silence = kafka.session_timeout / 2;
-            Arc::new(Kafka::open(kafka, &directory, metrics.clone()).await?)
+            let key = keys::fleet_key(&config.state)?;
+            Arc::new(Kafka::open(kafka, &directory, &key, metrics.clone()).await?)
         }
         None => Arc::new(Embedded::open(&directory, config.state.partitions, metrics.clone())?),
     };

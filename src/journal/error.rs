@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::{Offset, RecordError};
 
@@ -146,6 +147,21 @@ pub enum JournalError {
         /// What is wrong with it.
         reason: RecordError,
     },
+    /// A gateway with another account key has claimed the partition. The two would look for the
+    /// counts of an account in different places, and each would allow all of its uses.
+    #[error(
+        "{owner} claimed partition {partition} (offset {offset}) with another account key than this \
+         gateway's: `state.account_key` must be the same in all gateways of a fleet. To begin new \
+         counts under a new key, give all of them another `kafka.topic_prefix`"
+    )]
+    AnotherAccountKey {
+        /// The partition.
+        partition: u32,
+        /// Where the claim stands.
+        offset: Offset,
+        /// Who made it.
+        owner: Arc<str>,
+    },
     /// The journal was closed.
     #[error("the journal is closed")]
     Closed,
@@ -170,6 +186,7 @@ impl JournalError {
             | Self::NotWritten(_)
             | Self::CannotRead { .. }
             | Self::Corrupt { .. }
+            | Self::AnotherAccountKey { .. }
             | Self::Closed => false,
         }
     }

@@ -92,6 +92,8 @@ impl Quotas {
         if replaying > 0 {
             reasons.push(format!("{replaying} quota partitions are still being read"));
         }
+        let unread = self.partitions.iter().filter(|partition| !partition.is_replayed());
+        reasons.extend(unread.filter_map(|one| one.error()).map(|error| error.to_string()).next());
         let nowhere = self
             .partitions
             .iter()

@@ -33,6 +33,8 @@ use crate::config::model;
 use crate::observe::Metrics;
 use crate::request::UnixMillis;
 
+/// Header of a claim: the fingerprint of the account key of the gateway that made it.
+const ACCOUNT_KEY: &str = "tollgate-account-key";
 /// How long to wait for Kafka at start.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -52,7 +54,8 @@ pub struct Kafka {
 
 impl Kafka {
     /// Opens the journal on the quota topic, and waits a minute for Kafka if it can't be reached.
-    /// `directory` is this process's own, for what need not be read from Kafka again.
+    /// `directory` is this process's own, for what need not be read from Kafka again;
+    /// `account_key` is the fingerprint of the gateway's account key, which all of a fleet share.
     ///
     /// # Errors
     /// [`JournalError::Unreachable`], [`NoTopic`](JournalError::NoTopic),
@@ -62,9 +65,10 @@ impl Kafka {
     pub async fn open(
         settings: &model::Kafka,
         directory: &Path,
+        account_key: &str,
         metrics: Arc<Metrics>,
     ) -> Result<Self, JournalError> {
-        Self::open_with(settings, directory, metrics, Tuning::default()).await
+        Self::open_with(settings, directory, account_key, metrics, Tuning::default()).await
     }
 
     /// [`Kafka::open`] with other bounds.
@@ -74,11 +78,13 @@ impl Kafka {
     pub async fn open_with(
         settings: &model::Kafka,
         directory: &Path,
+        account_key: &str,
         metrics: Arc<Metrics>,
         tuning: Tuning,
     ) -> Result<Self, JournalError> {
         let (settings, directory) = (settings.clone(), directory.to_owned());
-        let opened = spawn_blocking(move || open(&settings, &directory, &metrics, tuning));
+        let key: Arc<str> = account_key.into();
+        let opened = spawn_blocking(move || open(&settings, &directory, key, &metrics, tuning));
         opened.await.map_err(|_| JournalError::Closed)?
     }
 
@@ -135,6 +141,7 @@ impl Default for Tuning {
 fn open(
     settings: &model::Kafka,
     directory: &Path,
+    account_key: Arc<str>,
     metrics: &Arc<Metrics>,
     tuning: Tuning,
 ) -> Result<Kafka, JournalError> {
@@ -148,9 +155,10 @@ fn open(
     let mirror = mirror::open(&directory.join("mirror"), &origin, metrics)?;
     let read_back = ReadBack::new(partitions, metrics);
     let replaying = Replaying::new(topic.clone(), partitions, metrics);
-    let writer = Writer::new(settings, tuning.queue, &health, &read_back, metrics);
+    let writer = Writer::new(settings, tuning.queue, &account_key, &health, &read_back, metrics);
     let writer = writer.map(Arc::new).map_err(failed)?;
     let shared = reader::Shared {
+        account_key,
         health: Arc::clone(&health),
         read_back,
         replaying: Arc::clone(&replaying),

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
+use super::ACCOUNT_KEY;
 use super::client::{Context, client_config, millis, partition_number, words};
 use super::health::Health;
 use super::read_back::ReadBack;
@@ -26,6 +28,7 @@ const ASK: Duration = Duration::from_secs(5);
 pub(super) struct Writer {
     topic: String,
     config: ClientConfig,
+    account_key: Arc<str>,
     producer: RwLock<Arc<Producer>>,
     health: Arc<Health>,
     read_back: Arc<ReadBack>,
@@ -39,6 +42,7 @@ impl Writer {
     pub fn new(
         settings: &model::Kafka,
         queue: usize,
+        account_key: &Arc<str>,
         health: &Arc<Health>,
         read_back: &Arc<ReadBack>,
         metrics: &Arc<Metrics>,
@@ -48,6 +52,7 @@ impl Writer {
         Ok(Self {
             topic: settings.topic(model::Topic::Quotas),
             config,
+            account_key: Arc::clone(account_key),
             producer: RwLock::new(Arc::new(producer)),
             health: Arc::clone(health),
             read_back: Arc::clone(read_back),
@@ -98,6 +103,7 @@ impl Writer {
     ) -> Result<Offset, JournalError> {
         let number = partition_number(partition);
         let (key, bytes) = (record.key(), record.encode());
+        let headers = self.headers(record);
         let probe = self.read_back.expect(partition, &key, started);
         let mut renewed = false;
         loop {
@@ -105,7 +111,8 @@ impl Writer {
             let record = FutureRecord::to(&self.topic)
                 .partition(number)
                 .key(key.as_bytes())
-                .payload(bytes.as_slice());
+                .payload(bytes.as_slice())
+                .headers(headers.clone());
             let delivery = producer.get()?.send_result(record).map_err(|(error, _)| error);
             match delivery {
                 Ok(delivery) => {
@@ -131,6 +138,17 @@ impl Writer {
                     return Err(JournalError::NotWritten(reason(&error)));
                 }
             }
+        }
+    }
+
+    /// Claims name the account key, so that no gateway with another one counts beside this fleet.
+    fn headers(&self, record: &Record) -> OwnedHeaders {
+        let headers = OwnedHeaders::new_with_capacity(0);
+        match record {
+            Record::Claim(_) => {
+                headers.insert(Header { key: ACCOUNT_KEY, value: Some(&*self.account_key) })
+            }
+            Record::Use(_) | Record::Horizon(_) => headers,
         }
     }
 

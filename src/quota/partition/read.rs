@@ -27,8 +27,14 @@ impl Partition {
                 Err(error) => error,
             };
             tracing::error!(partition = self.number, %error, "quotas of this partition can't be read");
-            // Never past a record that isn't understood; and not from a journal that is gone.
-            let stop = matches!(error, JournalError::Corrupt { .. } | JournalError::Closed);
+            // Never past a record that isn't understood or doesn't fit; and not from a journal
+            // that is gone.
+            let stop = matches!(
+                error,
+                JournalError::Corrupt { .. }
+                    | JournalError::AnotherAccountKey { .. }
+                    | JournalError::Closed
+            );
             self.set_error(Some(error));
             self.step([Event::Halt]);
             if stop {

@@ -213,3 +213,31 @@ async fn a_gateway_that_is_started_again_at_once_takes_its_own_back() {
     .await;
     assert_eq!(admitted, 20);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_with_another_account_key_says_so_and_takes_nothing() {
+    let bank = Bank::start().await;
+    let fleet = Fleet::start(Broker::shared(), &bank, 1, ROUTES).await;
+    let token = bank.token("budget-app").await;
+    let account = fleet.account_of(0).await;
+    let path = format!("/few/{account}");
+    let another = "account_key: 00000000000000000000000000000000";
+    let stranger = fleet.newcomer(|config| {
+        config.replace("account_key: 0123456789abcdef0123456789abcdef", another)
+    });
+    eventually("the newcomer to say what is wrong", async || {
+        let answer = stranger.client().get(stranger.admin_url("/ready")).send().await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        let (status, body) = (answer.status(), answer.text().await.unwrap());
+        if status == 503 && body.contains("state.account_key") { Ok(()) } else { Err(body) }
+    })
+    .await;
+    for left in (0..20).rev() {
+        let answer = fleet.gateways[0].get(&path, &token).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(answer.header("ratelimit").contains(&format!("r={left}")), "{answer:?}");
+    }
+    assert_eq!(fleet.gateways[0].get(&path, &token).await.status, 429);
+    let refused = stranger.get(&path, &token).await;
+    assert_eq!(refused.problem(), "quota-unavailable", "{refused:?}");
+}

@@ -54,10 +54,15 @@ impl Fleet {
 
     /// Starts one more gateway.
     pub fn join(&mut self) {
+        let joined = self.newcomer(|config| config);
+        self.gateways.push(joined);
+    }
+
+    /// One that starts beside the others with a changed configuration.
+    pub fn newcomer(&self, change: impl Fn(String) -> String) -> Tollgate {
         let address = own_address();
         let file = format!("gateway-{}", self.gateways.len());
-        let config = self.config_of(&file, address);
-        self.gateways.push(Tollgate::start_at(address, &config));
+        Tollgate::start_at(address, &change(self.config_of(&file, address)))
     }
 
     fn config_of(&self, file: &str, address: Ipv4Addr) -> String {

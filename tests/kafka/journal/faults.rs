@@ -48,6 +48,25 @@ async fn a_corrupt_record_stops_its_partition_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_under_another_account_key_stops_its_partition_with_the_remedy() {
+    let site = Site::new(Broker::shared(), 1).await;
+    site.open().await.append(0, claim(1)).await.unwrap();
+    let mut other = site.another();
+    other.account_key = "somebody else's".to_owned();
+    let journal = other.open().await;
+    let mut tail = journal.tail(0, 0).await.unwrap();
+    let error = next(&mut tail).await.unwrap_err();
+    let owner = "gw:9443".into();
+    assert_eq!(error, JournalError::AnotherAccountKey { partition: 0, offset: 0, owner });
+    assert!(error.to_string().contains("state.account_key"), "{error}");
+    // Nor is it passed over after a new start, whatever the mirror has.
+    drop(journal);
+    let journal = other.open().await;
+    let mut tail = journal.tail(0, 0).await.unwrap();
+    assert_eq!(next(&mut tail).await.unwrap_err(), error);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tombstones_are_passed_over() {
     let site = Site::new(Broker::shared(), 1).await;
     let journal = site.open().await;

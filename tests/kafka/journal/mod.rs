@@ -32,6 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 struct Site {
     settings: model::Kafka,
     directory: TempDir,
+    account_key: String,
     metrics: Arc<Metrics>,
     tuning: Tuning,
 }
@@ -59,6 +60,7 @@ impl Site {
         Self {
             settings,
             directory: tempfile::tempdir().unwrap(),
+            account_key: "the fleet's".to_owned(),
             metrics: Arc::default(),
             tuning: Tuning::default(),
         }
@@ -69,6 +71,7 @@ impl Site {
         Self {
             settings: self.settings.clone(),
             directory: tempfile::tempdir().unwrap(),
+            account_key: self.account_key.clone(),
             metrics: Arc::default(),
             tuning: self.tuning,
         }
@@ -76,7 +79,8 @@ impl Site {
 
     async fn try_open(&self) -> Result<Kafka, JournalError> {
         let metrics = Arc::clone(&self.metrics);
-        Kafka::open_with(&self.settings, self.directory.path(), metrics, self.tuning).await
+        let directory = self.directory.path();
+        Kafka::open_with(&self.settings, directory, &self.account_key, metrics, self.tuning).await
     }
 
     async fn open(&self) -> Kafka {

@@ -6,9 +6,10 @@ use std::time::Duration;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
 
 use super::{Command, Follow, Shared, cannot_read};
+use crate::journal::kafka::ACCOUNT_KEY;
 use crate::journal::kafka::client::Context;
 use crate::journal::kafka::mirror::Feed;
 use crate::journal::{JournalError, Offset, Record};
@@ -101,6 +102,14 @@ impl Lane {
     }
 }
 
+/// Whether a claim was made with this account key. One that doesn't say was: its gateway is of a
+/// version that can't.
+fn has_account_key(claim: &BorrowedMessage<'_>, own: &str) -> bool {
+    let mut headers = claim.headers().into_iter().flat_map(Headers::iter);
+    let named = headers.find(|header| header.key == ACCOUNT_KEY);
+    named.is_none_or(|header| header.value == Some(own.as_bytes()))
+}
+
 impl Follow {
     fn hand_on(
         &mut self,
@@ -124,8 +133,13 @@ impl Follow {
                 offset,
                 reason,
             })?;
-            if let Record::Horizon(horizon) = &record {
-                over = Some(horizon.ended);
+            match &record {
+                Record::Horizon(horizon) => over = Some(horizon.ended),
+                Record::Claim(claim) if !has_account_key(message, &shared.account_key) => {
+                    let owner = Arc::clone(&claim.owner);
+                    return Err(JournalError::AnotherAccountKey { partition, offset, owner });
+                }
+                Record::Claim(_) | Record::Use(_) => {}
             }
             shared.read_back.read(partition, key);
             // There is room, and a tail that was dropped meanwhile is noticed at the next record.

@@ -77,6 +77,7 @@ pub(super) struct Follow {
 
 /// What the reader tells others of.
 pub(super) struct Shared {
+    pub account_key: Arc<str>,
     pub health: Arc<Health>,
     pub read_back: Arc<ReadBack>,
     pub replaying: Arc<Replaying>,
