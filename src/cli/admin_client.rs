@@ -8,6 +8,21 @@ use serde_json::{Value, json};
 use super::Exit;
 use super::args::{AdminArgs, PurgeArgs};
 
+/// The gateway that owns an account, as the one at this admin port sees it.
+///
+/// # Errors
+/// It can't be reached, or says nothing of the kind.
+pub(super) fn owner_of(admin: &str, account: &str) -> Result<String, Box<dyn std::error::Error>> {
+    let admin = AdminArgs { admin: admin.to_owned(), token: None, json: true };
+    let path = format!("/quotas/{}", escaped(account));
+    let (status, view) = call(&admin, reqwest::Method::GET, &path, None)?;
+    match view["owner"].as_str() {
+        Some(owner) => Ok(owner.to_owned()),
+        None if status.is_success() => Ok("nobody owns it just now".to_owned()),
+        None => Err(format!("{} answers {}", admin.admin, status.as_u16()).into()),
+    }
+}
+
 /// Prints what an account has used.
 pub(super) fn show_quota(admin: &AdminArgs, account: &str) -> Exit {
     let path = format!("/quotas/{}", escaped(account));

@@ -104,6 +104,9 @@ pub struct ExplainArgs {
     /// The body, or @FILE to read it from; a route that reads it needs its content-type too.
     #[arg(long, value_name = "TEXT")]
     pub body: Option<String>,
+    /// The admin port of a running gateway of the fleet, to be asked who owns the account.
+    #[arg(long, value_name = "URL", value_parser = url)]
+    pub admin: Option<String>,
     /// Machine-readable output.
     #[arg(long)]
     pub json: bool,

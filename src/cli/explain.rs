@@ -1,7 +1,7 @@
 use std::{fs, io};
 
-use super::Exit;
 use super::args::ExplainArgs;
+use super::{Exit, admin_client};
 use crate::config;
 use crate::gateway::{Explanation, Question, explain as explain_request};
 
@@ -28,13 +28,35 @@ pub(super) fn explain(request: &ExplainArgs) -> Exit {
             return Exit::Usage;
         }
     };
-    let explanation = explain_request(&config, &question);
+    let mut explanation = explain_request(&config, &question);
+    if let Err(error) = name_owner(&mut explanation, request.admin.as_deref()) {
+        eprintln!("nobody could be asked who owns the account: {error}");
+        return Exit::Unreachable;
+    }
     if request.json {
         println!("{:#}", serde_json::json!(explanation));
     } else {
         print(&explanation);
     }
     if explanation.refused.is_some() { Exit::Refused } else { Exit::Done }
+}
+
+/// Adds what a running gateway knows: who owns the account.
+fn name_owner(
+    explanation: &mut Explanation,
+    admin: Option<&str>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let Some(account) = &explanation.account else { return Ok(()) };
+    let owner = match admin {
+        Some(admin) => admin_client::owner_of(admin, account.as_str())?,
+        None => "--admin asks a gateway who that is".to_owned(),
+    };
+    let fleet = explanation.stages.iter_mut().find(|finding| finding.stage == "fleet");
+    if let Some(finding) = fleet {
+        finding.why.push_str(": ");
+        finding.why.push_str(&owner);
+    }
+    Ok(())
 }
 
 /// A text, or the content of the file that it names.

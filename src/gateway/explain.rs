@@ -25,6 +25,9 @@ pub struct Explanation {
     pub stages: Vec<Finding>,
     /// Status of the refusal, if a stage refuses.
     pub refused: Option<u16>,
+    /// The account by whose partition the owner is found; not shown.
+    #[serde(skip)]
+    pub account: Option<AccountId>,
 }
 
 /// What one stage decides and why.
@@ -112,6 +115,7 @@ impl Walk {
         self.begin("account");
         let hasher = Hasher::of(&config.state);
         let accounts = self.accounts(route, &facts, &hasher)?;
+        self.fleet(config, accounts.first(), &hasher);
         let facts = Facts { account: accounts.first(), ..facts };
         answer::check_target(route, &facts)?;
         self.quotas(route, &facts, &accounts, &hasher);
@@ -185,6 +189,19 @@ impl Walk {
         let (number, note) = (count(accounts.len(), "account"), hasher.note);
         self.pass(format!("{number} from {}: {}{note}", source.from, keys.join(", ")));
         Ok(accounts)
+    }
+
+    /// Who the owner is, only a running gateway knows.
+    fn fleet(&mut self, config: &Config, account: Option<&AccountId>, hasher: &Hasher) {
+        let (Some(kafka), Some(_)) = (&config.kafka, &config.fleet) else { return };
+        self.begin("fleet");
+        let Some(account) = account else {
+            return self.skip("without an account it is answered where it arrives");
+        };
+        let (partition, partitions) =
+            (hasher.key(account).partition(kafka.partitions), kafka.partitions);
+        self.pass(format!("answered by the owner of partition {partition} of {partitions}"));
+        self.explanation.account = Some(account.clone());
     }
 
     fn quotas(

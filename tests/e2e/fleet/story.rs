@@ -1,9 +1,11 @@
 //! The story of `make demo-fleet`.
 
+use std::process::Command;
+
 use crate::broker::Broker;
-use crate::support::Bank;
 use crate::support::fleet::Fleet;
 use crate::support::story::summary;
+use crate::support::{Bank, Tollgate};
 
 /// Clients know the fleet by one name.
 const HOST: (&str, &str) = ("host", "accounts.bank.example");
@@ -35,6 +37,28 @@ async fn an_account_is_counted_and_cached_in_one_place_whichever_gateway_is_aske
         let view = gateway.view("/quotas/4711").await;
         assert_eq!(view["quotas"][0]["used"], 4, "every gateway can say what is used: {view}");
     }
+    let owner = Fleet::name(&fleet.gateways[fleet.owner_of("4711").await]);
+    for gateway in &fleet.gateways {
+        let told = explained(gateway, &token, &["--admin", &gateway.admin_url("")]);
+        assert!(told.contains("fleet     pass    answered by the owner of partition"), "{told}");
+        assert!(told.contains(&format!(": {owner}\n")), "{told}");
+    }
+    let told = explained(&fleet.gateways[0], &token, &[]);
+    assert!(told.contains("--admin asks a gateway who that is"), "{told}");
+}
+
+/// What `tollgate explain` says of the story's first request.
+fn explained(gateway: &Tollgate, token: &str, more: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .arg("explain")
+        .arg(gateway.folder().join("tollgate.yaml"))
+        .args(["GET", "http://accounts.bank.example/accounts/4711/summary"])
+        .args(["-H", &format!("authorization: Bearer {token}")])
+        .args(more)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
