@@ -16,7 +16,7 @@ pub(super) fn owner_of(admin: &str, account: &str) -> Result<String, Box<dyn std
     let admin = AdminArgs { admin: admin.to_owned(), token: None, json: true };
     let path = format!("/quotas/{}", escaped(account));
     let (status, view) = call(&admin, reqwest::Method::GET, &path, None)?;
-    match view["owner"].as_str() {
+    match view.get("owner").and_then(Value::as_str) {
         Some(owner) => Ok(owner.to_owned()),
         None if status.is_success() => Ok("nobody owns it just now".to_owned()),
         None => Err(format!("{} answers {}", admin.admin, status.as_u16()).into()),

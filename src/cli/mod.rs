@@ -5,6 +5,7 @@ mod args;
 mod check;
 mod explain;
 mod kafka;
+mod limits;
 mod log;
 mod run;
 

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use rustix::fs::Mode;
 
-use super::{Exit, log};
+use super::{Exit, limits, log};
 use crate::admin::{AdminPort, router};
 use crate::config;
 use crate::gateway::{self, Started};
@@ -17,6 +17,7 @@ pub(super) fn run(path: &Path) -> Exit {
         }
     };
     log::start(&config.observe.log);
+    limits::raise_open_files(&config);
     // Counts, keys and kept answers are this user's alone, in whatever way a file of them is made.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let admin = config.admin.clone();

@@ -29,6 +29,7 @@ mod shown;
 mod signals;
 mod snapshot;
 mod standing;
+mod supervisor;
 mod views;
 
 pub use context::Context;

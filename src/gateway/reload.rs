@@ -115,7 +115,9 @@ impl Reloader {
 
     async fn take(&self, loaded: Result<Config, Problems>) -> Result<Reloaded, String> {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen::of(&loaded);
+        self.shared.supervisor.reloading();
         let outcome = self.put_to_work(loaded).await;
+        self.shared.supervisor.reloaded(outcome.as_ref().map(|_| ()).map_err(String::as_str));
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = LastReload {
             at: Some(self.shared.clock.now().rfc3339()),
             error: outcome.as_ref().err().cloned(),

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures::FutureExt;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use tokio::runtime::Runtime;
@@ -19,7 +20,7 @@ use super::reload::Reloader;
 use super::shared::{Parts, Shared};
 use super::signals::{self, Drain, Signals};
 use super::snapshot::{Snapshot, SnapshotError};
-use super::{early, keys};
+use super::{early, keys, supervisor};
 use crate::account::{AccountHasher, CredentialsError, Fleet};
 use crate::auth::Keyrings;
 use crate::config::model::{CacheSettings, Config, Listener};
@@ -283,11 +284,13 @@ impl Started {
     /// Serves until a signal ends it: SIGTERM lets requests in progress finish, SIGHUP loads the
     /// configuration again, and so does a changed file.
     pub fn serve(self) {
-        let Self { runtime, shared, snapshot, reloader, ports, mut server, signals } = self;
+        let Self { runtime, shared, snapshot, reloader, mut ports, mut server, signals } = self;
         let Signals { hangup, stop } = signals;
         tell_start(&snapshot.load().config, &reloader);
         runtime.spawn(signals::reload_on_hangup(hangup, reloader.clone(), shared.clone()));
         runtime.spawn(signals::reload_on_change(reloader));
+        let report = supervisor::report(shared.clone(), runtime.handle().clone());
+        ports.chore = Mutex::new(Some(report.boxed()));
         server.bootstrap();
         server.add_service(ports);
         let shutdown_signal = Box::new(Drain::new(stop, shared.clone(), snapshot));

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::supervisor::Supervisor;
 use crate::account::{AccountHasher, Fleet};
 use crate::auth::{Keyrings, TokenCache};
 use crate::limit::Limits;
@@ -35,6 +36,8 @@ pub struct Shared {
     pub vault: &'static Vault,
     /// Names of backends.
     pub resolver: Arc<Resolver>,
+    /// The service manager.
+    pub supervisor: Supervisor,
     draining: AtomicBool,
 }
 
@@ -75,6 +78,7 @@ impl Shared {
             vault: parts.vault,
             resolver: parts.resolver,
             clock: parts.clock,
+            supervisor: Supervisor::default(),
             draining: AtomicBool::new(false),
         }
     }

@@ -20,6 +20,9 @@ use crate::config::Watcher;
 /// some heartbeats, unless it is in trouble.
 const HAND_OVER: Duration = Duration::from_secs(10);
 
+/// For what is left to do then: writing counts and closing files.
+const LEEWAY: Duration = Duration::from_secs(10);
+
 /// What the operating system may send. From here on none of them ends the process by itself, so
 /// they are taken before anybody is told that the gateway is ready.
 pub(super) struct Signals {
@@ -110,12 +113,14 @@ impl ShutdownSignalWatch for Drain {
             // A person at the keyboard waits for no load balancer.
             _ = interrupt.recv() => Duration::ZERO,
         };
+        let timeout = self.snapshot.load().config.observe.drain_timeout;
+        self.shared.supervisor.stopping(wait + HAND_OVER + timeout + LEEWAY);
         tracing::info!("stopping: readiness fails, requests in progress may finish");
         self.shared.start_draining();
         sleep(wait).await;
         // Before any port closes: what still comes is passed on to the partitions' new owners.
         self.shared.quotas.hand_over(HAND_OVER).await;
-        self.until_idle(self.snapshot.load().config.observe.drain_timeout).await;
+        self.until_idle(timeout).await;
         ShutdownSignal::GracefulTerminate
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::future::{join, join_all};
+use futures::future::{BoxFuture, join, join_all};
 use pingora::apps::HttpServerApp;
 use pingora::listeners::ListenerConfig;
 use pingora::server::{Fds, ListenFds, ShutdownWatch};
@@ -21,6 +21,9 @@ use crate::observe::Metrics;
 /// How often certificate files are read again. They are compared by content: a file swapped by
 /// way of a link, as Kubernetes does it, shows no other sign that could be relied on.
 const REFRESH_EVERY: Duration = Duration::from_secs(10);
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 65_535;
 
 /// Where the listening sockets come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub struct Ports<A> {
     handle: PortsHandle,
     /// Threads; `None` takes the server's setting.
     pub threads: Option<usize>,
+    /// What else is done on these threads, as long as they serve.
+    pub chore: Mutex<Option<BoxFuture<'static, ()>>>,
 }
 
 /// Looks at ports and replaces their settings while they run.
@@ -87,7 +92,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> Ports<A> {
             ports.push((configured, port));
         }
         let handle = PortsHandle { ports: ports.into(), changing: Arc::default() };
-        Ok((Self { doors, sockets: opened, handle: handle.clone(), threads: None }, handle))
+        let (threads, chore) = (None, Mutex::default());
+        Ok((Self { doors, sockets: opened, handle: handle.clone(), threads, chore }, handle))
     }
 }
 
@@ -96,6 +102,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> Ports<A> {
 fn open(address: SocketAddr) -> Result<(SocketAddr, TcpListener), ListenerError> {
     let open = || {
         let socket = TcpListener::bind(address)?;
+        // Once more, with room for the clients of a whole restart: the standard library asks for
+        // too little. The system bounds it by `net.core.somaxconn`.
+        rustix::net::listen(&socket, BACKLOG)?;
         socket.set_nonblocking(true)?;
         Ok((socket.local_addr()?, socket))
     };
@@ -117,6 +126,10 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service for Ports<A> {
         for (address, socket) in self.sockets.drain(..) {
             // Pingora takes a socket that stands in this table instead of opening one.
             fds.lock().add(address.to_string(), socket.into_raw_fd());
+        }
+        // Ends with the threads.
+        if let Some(chore) = self.chore.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            tokio::spawn(chore);
         }
         let refreshing = refresh_regularly(self.handle.clone(), shutdown.clone());
         let serving = self.doors.iter_mut().map(|door| {

@@ -18,6 +18,7 @@ mod quota;
 mod reload;
 mod request;
 mod route;
+mod service;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod story;

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::{Bank, Process, eventually, own_address};
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tollgate");
 pub const ADMIN_TOKEN: &str = "test-admin-token";
 
 /// A gateway on an address of its own, with a state directory of its own.
@@ -86,11 +87,16 @@ impl Tollgate {
 
     /// The same at an address that is known before.
     pub fn start_at(address: Ipv4Addr, config: &str) -> Self {
+        Self::start_under(&[], address, config)
+    }
+
+    /// The same by way of a command that runs it in its own place, such as `env NAME=VALUE`.
+    pub fn start_under(command: &[&str], address: Ipv4Addr, config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let client =
             reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         write_config(folder.path(), address, config);
-        let process = launch(folder.path());
+        let process = launch(folder.path(), command);
         Self { process, folder, address, client }
     }
 
@@ -182,7 +188,7 @@ impl Tollgate {
     /// kill -9 and a new start on the same directory, without waiting until it is ready.
     pub fn crash_and_relaunch(&mut self) {
         self.process.kill();
-        self.process = launch(self.folder.path());
+        self.process = launch(self.folder.path(), &[]);
     }
 
     pub async fn get(&self, path: &str, token: &str) -> Answer {
@@ -253,10 +259,12 @@ fn write_config(folder: &Path, address: Ipv4Addr, config: &str) {
     fs::rename(beside, folder.join("tollgate.yaml")).unwrap();
 }
 
-fn launch(folder: &Path) -> Process {
+fn launch(folder: &Path, under: &[&str]) -> Process {
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let words = [under, &[PROGRAM]].concat();
     Process::start(
-        Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        Command::new(words[0])
+            .args(&words[1..])
             .args(["run", "--config"])
             .arg(folder.join("tollgate.yaml"))
             .stdout(log.try_clone().unwrap())

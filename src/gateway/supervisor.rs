@@ -1,0 +1,99 @@
+//! What the service manager is told (sd_notify(3)): that the gateway serves, loads its
+//! configuration again, stops, and is alive. Without one (`NOTIFY_SOCKET` is not set) nothing is
+//! said.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::runtime::Handle;
+use tokio::time::sleep;
+
+use super::shared::Shared;
+
+/// Between looks at whether counts are read.
+const LOOK: Duration = Duration::from_millis(100);
+/// A start that reads counts may take as long as it goes on: the manager is asked for so much
+/// more time again and again.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The service manager, if there is one.
+#[derive(Debug, Default)]
+pub struct Supervisor {
+    /// It knows that the gateway serves. Nothing but that may be taken for it.
+    told_ready: AtomicBool,
+}
+
+impl Supervisor {
+    fn ready(&self, status: &str) {
+        self.told_ready.store(true, Ordering::Release);
+        tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    }
+
+    /// The configuration is being loaded again.
+    pub fn reloading(&self) {
+        if self.told_ready.load(Ordering::Acquire)
+            && let Ok(now) = NotifyState::monotonic_usec_now()
+        {
+            tell(&[NotifyState::Reloading, now]);
+        }
+    }
+
+    /// The configuration was loaded again, or refused.
+    pub fn reloaded(&self, outcome: Result<(), &str>) {
+        if !self.told_ready.load(Ordering::Acquire) {
+            return;
+        }
+        match outcome {
+            Ok(()) => self.ready("serving"),
+            Err(error) => {
+                let first = error.lines().next().unwrap_or_default();
+                self.ready(&format!("serving; the last reload was refused: {first}"));
+            }
+        }
+    }
+
+    /// The gateway stops, and needs at most so long for it.
+    pub fn stopping(&self, within: Duration) {
+        tell(&[
+            NotifyState::Stopping,
+            NotifyState::Status("stopping: requests in progress may finish"),
+            more_time(within),
+        ]);
+    }
+}
+
+/// Announces the gateway once its counts are read, and says from then on that it is alive. Runs
+/// where requests are served; each sign of life has also gone by way of `background`, so that
+/// neither can be stuck without the manager's noticing.
+pub(super) async fn report(shared: Arc<Shared>, background: Handle) {
+    announce(&shared).await;
+    let Some(period) = sd_notify::watchdog_enabled() else { return };
+    loop {
+        // Ends with an error only when the process ends.
+        if background.spawn(async {}).await.is_ok() {
+            tell(&[NotifyState::Watchdog]);
+        }
+        sleep(period / 3).await;
+    }
+}
+
+async fn announce(shared: &Shared) {
+    loop {
+        let reasons = shared.quotas.unready();
+        let Some(first) = reasons.first() else { return shared.supervisor.ready("serving") };
+        tell(&[NotifyState::Status(&format!("starting: {first}")), more_time(PATIENCE)]);
+        sleep(LOOK).await;
+    }
+}
+
+fn more_time(span: Duration) -> NotifyState<'static> {
+    NotifyState::ExtendTimeoutUsec(u32::try_from(span.as_micros()).unwrap_or(u32::MAX))
+}
+
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "the service manager can't be told");
+    }
+}

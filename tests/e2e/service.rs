@@ -1,0 +1,113 @@
+//! What the service manager sees, and what the gateway makes of the limits that it is given.
+
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use crate::support::gateway::base_config;
+use crate::support::{Bank, Tollgate, eventually, own_address};
+
+const HELLO: &str = "routes:\n  - { id: hello, match: { path: /hello }, authenticate: none, answer: { body: hello } }\n";
+
+/// The manager's end.
+struct Manager {
+    socket: UnixDatagram,
+    folder: tempfile::TempDir,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self { socket, folder }
+    }
+
+    fn environment(&self) -> String {
+        format!("NOTIFY_SOCKET={}", self.folder.path().join("notify").display())
+    }
+
+    /// Waits for a message with this line; what was in it, and in all before it.
+    async fn told(&self, line: &str) -> Vec<String> {
+        let mut all = Vec::new();
+        eventually(line, async || {
+            let mut bytes = [0; 4096];
+            while let Ok(length) = self.socket.recv(&mut bytes) {
+                all.push(String::from_utf8(bytes[..length].to_vec()).unwrap());
+                if all.last().unwrap().lines().any(|one| one == line) {
+                    return Ok(());
+                }
+            }
+            Err(())
+        })
+        .await;
+        all
+    }
+}
+
+#[tokio::test]
+async fn the_service_manager_is_told_of_start_reload_life_and_stop() {
+    let bank = Bank::start().await;
+    let manager = Manager::new();
+    let config = base_config(&bank) + HELLO;
+    let environment = manager.environment();
+    let under = ["env", &environment, "WATCHDOG_USEC=300000"];
+    let gateway = Tollgate::start_under(&under, own_address(), &config);
+    manager.told("READY=1").await;
+    let answer = gateway.client().get(gateway.url("/hello")).send().await.unwrap();
+    assert_eq!(answer.status(), 200, "it serves when it says so");
+    manager.told("WATCHDOG=1").await;
+    manager.told("WATCHDOG=1").await;
+
+    gateway.rewrite_config(&config.replace("body: hello", "body: changed"));
+    let reload = manager.told("RELOADING=1").await;
+    assert!(reload.last().unwrap().contains("MONOTONIC_USEC="), "{reload:?}");
+    let done = manager.told("READY=1").await;
+    assert!(done.last().unwrap().contains("STATUS=serving\n"), "{done:?}");
+    gateway.rewrite_config("listen: [");
+    manager.told("RELOADING=1").await;
+    let refused = manager.told("READY=1").await;
+    assert!(refused.last().unwrap().contains("the last reload was refused"), "{refused:?}");
+
+    gateway.terminate();
+    let stopping = manager.told("STOPPING=1").await;
+    assert!(stopping.last().unwrap().contains("EXTEND_TIMEOUT_USEC="), "{stopping:?}");
+    let ended = tokio::time::timeout(Duration::from_secs(30), gateway.ended()).await;
+    assert!(ended.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_stuck_gateway_gives_no_sign_of_life() {
+    let bank = Bank::start().await;
+    let manager = Manager::new();
+    let environment = manager.environment();
+    let under = ["env", &environment, "WATCHDOG_USEC=300000"];
+    let mut gateway = Tollgate::start_under(&under, own_address(), &(base_config(&bank) + HELLO));
+    manager.told("WATCHDOG=1").await;
+    gateway.process().signal("STOP");
+    // What was on its way by then.
+    while manager.socket.recv(&mut [0; 4096]).is_ok() {}
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert!(manager.socket.recv(&mut [0; 4096]).is_err(), "three periods passed");
+    gateway.process().signal("CONT");
+    manager.told("WATCHDOG=1").await;
+}
+
+#[tokio::test]
+async fn open_files_are_raised_to_what_the_system_grants_and_too_few_are_told() {
+    let bank = Bank::start().await;
+    let config = base_config(&bank) + HELLO;
+    let limits = async |shell: &str| {
+        let exec = format!("{shell}; exec \"$@\"");
+        let gateway = Tollgate::start_under(&["sh", "-c", &exec, "sh"], own_address(), &config);
+        gateway.until_ready().await;
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", gateway.pid())).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let soft = line.split_whitespace().nth(3).unwrap().to_owned();
+        (soft, gateway.log())
+    };
+    let (soft, log) = limits("ulimit -Sn 200").await;
+    assert_ne!(soft, "200", "{log}");
+    let (soft, log) = limits("ulimit -n 900").await;
+    assert_eq!(soft, "900");
+    assert!(log.contains("LimitNOFILE"), "{log}");
+}
