@@ -10,31 +10,13 @@ use pingora_cache::trace::Span;
 use crate::config::model::{CacheSettings, Secret, Visibility};
 use crate::request::UnixMillis;
 use crate::vault::policy;
-use crate::vault::testing::{Asked, HOUR, NOW, Opened, Outcome, ok, open, policy, settings};
+use crate::vault::testing::{
+    Asked, HOUR, NOW, Opened, Outcome, crash_image, ok, open, policy, settings,
+};
 use crate::vault::{Tier, VaultError};
 
 fn key(account: &str) -> pingora_cache::CacheKey {
     Asked::account(account).key(&policy())
-}
-
-/// What a kill of the process leaves: the files as they are, without any goodbye.
-fn crash_image(from: &Path) -> tempfile::TempDir {
-    let to = tempfile::tempdir().unwrap();
-    copy(from, to.path());
-    to
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.metadata().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 #[tokio::test]
