@@ -46,8 +46,8 @@ pub(super) struct Table {
     faults: Faults,
 }
 
-/// The store has 64 MiB of its write-ahead log in use and moves as much; longer than this it only
-/// gets when it falls behind, and by one batch at most.
+/// The store fills 64 MiB of its write-ahead log while it moves as much. Where it is longer than
+/// this, it is shortened before more is written: it never gets longer by more than a batch.
 const LONGEST_LOG: u64 = 160 << 20;
 
 impl Table {
@@ -176,6 +176,8 @@ impl Table {
                 self.commit(batch, shelf.number, note, written)?;
             }
             if puts.peek().is_some_and(|put| !note.fits(put, disk)) {
+                // It is full: neither memory nor the log need wait for more.
+                shelf.answers.rotate_memtable()?;
                 applied.evicted += self.add_shelf(written)?;
                 applied.evicted += self.throw_away(written, disk)?;
             }

@@ -101,10 +101,6 @@ impl Table {
         {
             evicted += self.remove_shelf(written, oldest)?;
         }
-        if let Some(full) = self.newest() {
-            // It takes no more, so neither memory nor the log needs to wait for it.
-            full.answers.rotate_memtable()?;
-        }
         let answers = self.database.keyspace(&slot_name(number), slot_options)?;
         self.notes.insert(number.to_be_bytes(), Note::default().bytes_form())?;
         written.insert(number, Note::default());
