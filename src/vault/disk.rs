@@ -78,7 +78,7 @@ impl Disk {
         parts: Parts,
     ) -> Result<Self, VaultError> {
         let faults = Faults::default();
-        let table = open_or_start_over(path, bound, &faults)?;
+        let table = open_or_start_over(path, &faults)?;
         let shared = Arc::new(Shared {
             path: path.to_owned(),
             queue: Queue::new(queue_bound),
@@ -256,12 +256,8 @@ impl Shared {
 
 /// Opens the table. One that is damaged is put aside and an empty one is begun: it is a cache, and
 /// must not keep the gateway from starting. What a full or read-only disk refuses is an error.
-pub(super) fn open_or_start_over(
-    path: &Path,
-    bound: u64,
-    faults: &Faults,
-) -> Result<Table, VaultError> {
-    let why = match Table::open(path, bound, faults.clone()) {
+pub(super) fn open_or_start_over(path: &Path, faults: &Faults) -> Result<Table, VaultError> {
+    let why = match Table::open(path, faults.clone()) {
         Ok(table) => return Ok(table),
         Err(TableError::Locked) => return Err(VaultError::Locked(path.to_owned())),
         Err(TableError::Io(error)) if !is_damage(&error) => {
@@ -278,7 +274,7 @@ pub(super) fn open_or_start_over(
         .or_else(|error| (error.kind() == std::io::ErrorKind::NotFound).then_some(()).ok_or(error))
         .and_then(|()| std::fs::rename(path, &aside));
     moved.map_err(|error| VaultError::File { path: path.to_owned(), error })?;
-    Table::open(path, bound, faults.clone())
+    Table::open(path, faults.clone())
         .map_err(|error| VaultError::Table { path: path.to_owned(), why: error.to_string() })
 }
 

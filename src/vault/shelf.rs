@@ -8,6 +8,12 @@ use crate::request::UnixMillis;
 /// for what the store needs while it moves data.
 const SHELVES: u64 = 10;
 const FULL_SHELVES: u64 = 8;
+/// Keyspaces for shelves to stand in. Two shelves in a row together hold more than a full one, so
+/// twice as many suffice, and the one being filled. When a larger bound has left small shelves in
+/// the row, the oldest goes early.
+pub(super) const SLOTS: u64 = 2 * FULL_SHELVES + 2;
+/// What is moved from memory to a file at once.
+const IN_MEMORY: u64 = 16 << 20;
 
 /// Bytes on one shelf.
 pub(super) fn shelf_bytes(disk: u64) -> u64 {
@@ -43,6 +49,11 @@ impl Note {
         self.bytes == 0 || self.bytes + put.bytes() <= shelf_bytes(disk)
     }
 
+    /// Whether nothing on it can still be given.
+    pub(super) fn is_over(&self, now: UnixMillis) -> bool {
+        self.entries == 0 || self.expires <= now
+    }
+
     pub(super) fn add(&mut self, put: &Put, replaces: bool) {
         self.bytes += put.bytes();
         self.entries += u64::from(!replaces);
@@ -64,19 +75,22 @@ impl Note {
     }
 }
 
-pub(super) fn shelf_options(disk: u64) -> KeyspaceCreateOptions {
-    // Sixteen files a shelf, each written once: values stand apart from keys and aren't moved.
+/// The same for every bound: the store remembers them with the slot.
+pub(super) fn slot_options() -> KeyspaceCreateOptions {
+    // Values are written once: they stand apart from keys and aren't moved.
     let values = KvSeparationOptions::default().compression(CompressionType::None);
     KeyspaceCreateOptions::default()
-        .max_memtable_size((shelf_bytes(disk) / 16).clamp(1 << 20, 32 << 20))
+        .max_memtable_size(IN_MEMORY)
         .with_kv_separation(Some(values))
         .data_block_compression_policy(CompressionPolicy::all(CompressionType::None))
 }
 
-pub(super) fn shelf_name(number: u64) -> String {
-    format!("shelf-{number}")
+/// Where a shelf stands: no two of `SLOTS` in a row in the same slot.
+pub(super) fn slot_name(number: u64) -> String {
+    format!("slot-{}", number % SLOTS)
 }
 
-pub(super) fn shelf_number(name: &str) -> Option<u64> {
-    name.strip_prefix("shelf-")?.parse().ok()
+/// The shelf that a note's key names.
+pub(super) fn shelf_number(key: &[u8]) -> Option<u64> {
+    key.try_into().ok().map(u64::from_be_bytes)
 }

@@ -1,6 +1,9 @@
 mod changed;
+mod folder;
 mod noted;
 mod remove;
+mod row;
+mod slot;
 
 pub(super) use changed::ChangedKey;
 
@@ -8,27 +11,24 @@ use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use fjall::{
-    CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Slice,
-};
+use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode, Slice};
 
 use super::change::{Applied, Change, Faults, Put, TableError};
 use super::feed::Noted;
 use super::key::Place;
 use super::layout::{ANSWER, answer_key, place_of, prefix, route_key};
-use super::shelf::{Note, Shelf, full_bytes, shelf_bytes, shelf_name, shelf_number, shelf_options};
-use crate::request::UnixMillis;
+use super::shelf::{Note, Shelf, shelf_bytes};
 
 /// Sealed answers on disk, in a row of *shelves* that are filled one after the other.
 ///
-/// A shelf is a keyspace of its own. When there is no more room, the oldest shelf is thrown away
-/// whole: that costs the same however much stands on it, gives the disk space back at once and
-/// leaves no deletion marks behind. An answer is looked for from the newest shelf to the oldest,
-/// so a newer version hides an older one, and since only the oldest shelf is ever thrown away, a
-/// hidden version never comes to light again.
+/// A shelf has a keyspace to itself: its *slot*, of which there are a few, used in turn. When there
+/// is no more room, the oldest shelf is thrown away whole: that costs the same however much stands
+/// on it, gives the disk space back at once and leaves no deletion marks behind. An answer is
+/// looked for from the newest shelf to the oldest, so a newer version hides an older one, and since
+/// only the oldest shelf is ever thrown away, a hidden version never comes to light again.
 ///
 /// On a shelf, answers are ordered by account, so one scan finds those of an account; a second
 /// key for each, by route, finds those of a route.
@@ -46,51 +46,28 @@ pub(super) struct Table {
     faults: Faults,
 }
 
-const BLOCK_CACHE_BYTES: u64 = 8 << 20;
-/// The least that the store allows: how much of its write-ahead log may wait to be moved.
-const LOG_BYTES: u64 = 64 << 20;
-const NOTES: &str = "notes";
+/// The store fills 64 MiB of its write-ahead log while it moves as much. Where it is longer than
+/// this, it is shortened before more is written: it never gets longer by more than a batch.
+const LONGEST_LOG: u64 = 160 << 20;
 
 impl Table {
-    pub(super) fn open(path: &Path, disk: u64, faults: Faults) -> Result<Self, TableError> {
+    pub(super) fn open(path: &Path, faults: Faults) -> Result<Self, TableError> {
         faults.check()?;
-        guarded(|| Self::open_unguarded(path, disk, faults))
-    }
-
-    fn open_unguarded(path: &Path, disk: u64, faults: Faults) -> Result<Self, TableError> {
-        let database = Database::builder(path)
-            .cache_size(BLOCK_CACHE_BYTES)
-            .max_journaling_size(LOG_BYTES)
-            // What is sealed can't be made smaller.
-            .journal_compression(CompressionType::None)
-            .worker_threads(2)
-            .open()?;
-        let notes = database.keyspace(NOTES, KeyspaceCreateOptions::default)?;
-        let mut shelves = Vec::new();
-        let mut written = BTreeMap::new();
-        for name in database.list_keyspace_names() {
-            let Some(number) = shelf_number(&name) else { continue };
-            let answers = database.keyspace(&name, || shelf_options(disk))?;
-            let note = notes.get(number.to_be_bytes())?.and_then(|note| Note::read(&note));
-            shelves.push(Shelf { number, answers });
-            written.insert(number, note.unwrap_or_default());
-        }
-        let changed = changed::Generations::open(&database)?;
-        shelves.sort_unstable_by_key(|shelf| shelf.number);
-        let table = Self {
-            database,
-            notes,
-            changed,
-            shelves: ArcSwap::from_pointee(shelves),
-            written: Mutex::new(written),
-            size: Default::default(),
-            faults,
-        };
-        if table.shelves.load().is_empty() {
-            table.add_shelf(&mut table.written(), disk)?;
-        }
-        table.measure(&table.written());
-        Ok(table)
+        guarded(|| {
+            let (database, notes) = folder::open(path)?;
+            let changed = changed::Generations::open(&database, &notes)?;
+            let table = Self {
+                database,
+                notes,
+                changed,
+                shelves: ArcSwap::default(),
+                written: Mutex::default(),
+                size: Default::default(),
+                faults,
+            };
+            table.open_shelves()?;
+            Ok(table)
+        })
     }
 
     fn written(&self) -> MutexGuard<'_, BTreeMap<u64, Note>> {
@@ -152,13 +129,14 @@ impl Table {
                 Change::Remove(scope) => {
                     let before = std::mem::take(&mut puts);
                     self.put(&mut written, before, Vec::new(), disk, &mut applied)?;
-                    applied.removed += self.remove(&mut written, &scope, disk)?;
+                    applied.removed += self.remove(&mut written, &scope)?;
                 }
                 Change::Note(noted) => notes.push(noted),
             }
         }
         self.put(&mut written, puts, notes, disk, &mut applied)?;
         self.measure(&written);
+        self.shorten_log()?;
         Ok(applied)
     }
 
@@ -198,7 +176,9 @@ impl Table {
                 self.commit(batch, shelf.number, note, written)?;
             }
             if puts.peek().is_some_and(|put| !note.fits(put, disk)) {
-                self.add_shelf(written, disk)?;
+                // It is full: neither memory nor the log need wait for more.
+                shelf.answers.rotate_memtable()?;
+                applied.evicted += self.add_shelf(written)?;
                 applied.evicted += self.throw_away(written, disk)?;
             }
         }
@@ -224,73 +204,6 @@ impl Table {
         Ok(())
     }
 
-    /// Throws away what is over, and the oldest shelves while there is more than the disk may
-    /// hold. Returns how many answers went.
-    pub(super) fn make_room(&self, now: UnixMillis, disk: u64) -> Result<u64, TableError> {
-        self.faults.check()?;
-        guarded(|| self.make_room_unguarded(now, disk))
-    }
-
-    fn make_room_unguarded(&self, now: UnixMillis, disk: u64) -> Result<u64, TableError> {
-        let mut written = self.written();
-        let over = |note: &Note| note.entries > 0 && note.expires <= now;
-        if written.last_key_value().is_some_and(|(_, note)| over(note)) {
-            self.add_shelf(&mut written, disk)?;
-        }
-        let mut evicted = 0;
-        while written.len() > 1
-            && let Some((number, note)) = written.first_key_value()
-            && over(note)
-        {
-            let number = *number;
-            evicted += self.remove_shelf(&mut written, number)?;
-        }
-        evicted += self.throw_away(&mut written, disk)?;
-        self.measure(&written);
-        Ok(evicted)
-    }
-
-    fn throw_away(&self, written: &mut BTreeMap<u64, Note>, disk: u64) -> Result<u64, TableError> {
-        let mut evicted = 0;
-        while written.len() > 1
-            && bytes(written) > full_bytes(disk)
-            && let Some(number) = written.keys().next().copied()
-        {
-            evicted += self.remove_shelf(written, number)?;
-        }
-        Ok(evicted)
-    }
-
-    fn newest(&self) -> Option<Shelf> {
-        self.shelves.load().last().cloned()
-    }
-
-    fn add_shelf(&self, written: &mut BTreeMap<u64, Note>, disk: u64) -> Result<(), TableError> {
-        let number = written.keys().next_back().map_or(0, |last| last + 1);
-        let answers = self.database.keyspace(&shelf_name(number), || shelf_options(disk))?;
-        written.insert(number, Note::default());
-        let mut shelves = self.shelves.load().to_vec();
-        shelves.push(Shelf { number, answers });
-        self.shelves.store(Arc::new(shelves));
-        Ok(())
-    }
-
-    /// Durable when it returns: the store writes its list of keyspaces through.
-    fn remove_shelf(
-        &self,
-        written: &mut BTreeMap<u64, Note>,
-        number: u64,
-    ) -> Result<u64, TableError> {
-        let (gone, kept): (Vec<Shelf>, Vec<Shelf>) =
-            self.shelves.load().iter().cloned().partition(|shelf| shelf.number == number);
-        self.shelves.store(Arc::new(kept));
-        for shelf in gone {
-            self.database.delete_keyspace(shelf.answers)?;
-        }
-        self.notes.remove(number.to_be_bytes())?;
-        Ok(written.remove(&number).map_or(0, |note| note.entries))
-    }
-
     /// Returns when everything applied so far survives a crash of the machine.
     pub(super) fn sync(&self) -> Result<(), TableError> {
         self.faults.check()?;
@@ -306,8 +219,28 @@ impl Table {
     /// Whether the store is behind with moving data. It would make a writer wait, and wait for
     /// ever if its own threads have died of a disk fault; so the writer asks first.
     pub(super) fn is_behind(&self) -> bool {
-        self.newest().is_some_and(|shelf| {
-            shelf.answers.sealed_memtable_count() >= 2 || shelf.answers.l0_table_count() >= 16
+        self.is_log_long()
+            || self.newest().is_some_and(|shelf| {
+                shelf.answers.sealed_memtable_count() >= 2 || shelf.answers.l0_table_count() >= 16
+            })
+    }
+
+    fn is_log_long(&self) -> bool {
+        self.database.journal_disk_space().is_ok_and(|bytes| bytes > LONGEST_LOG)
+    }
+
+    /// Has everything moved that a log longer than it may be can wait for. The store itself begins
+    /// a new part of the log only when it moves something, and lets go of the oldest first.
+    pub(super) fn shorten_log(&self) -> Result<(), TableError> {
+        if !self.is_log_long() {
+            return Ok(());
+        }
+        guarded(|| {
+            for shelf in self.shelves.load().iter() {
+                slot::move_to_file(&shelf.answers)?;
+            }
+            slot::move_to_file(&self.notes)?;
+            self.changed.move_to_files()
         })
     }
 

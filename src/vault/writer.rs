@@ -73,10 +73,6 @@ impl Writer {
         self.shared.table.load_full()
     }
 
-    pub(super) fn bound(&self) -> u64 {
-        self.shared.bound.load(Ordering::Relaxed)
-    }
-
     pub(super) fn memory(&self) -> &Memory {
         &self.shared.memory
     }
@@ -215,6 +211,9 @@ impl Writer {
 
     /// Waits while the store is behind with moving data; `false` if that doesn't end.
     pub(super) fn has_caught_up(&mut self) -> bool {
+        if let Some(Err(error)) = self.table().map(|table| table.shorten_log()) {
+            self.broke(&error);
+        }
         let until = Instant::now() + BACKLOG_PATIENCE;
         while let Some(table) = self.shared.table.load_full() {
             if !table.is_behind() {
@@ -335,7 +334,7 @@ impl Writer {
             }
         }
         let bound = self.shared.bound.load(Ordering::Relaxed);
-        let table = open_or_start_over(&self.shared.path, bound, &self.shared.faults).ok()?;
+        let table = open_or_start_over(&self.shared.path, &self.shared.faults).ok()?;
         let owed = broken.owed.iter().cloned().map(Change::Remove).collect();
         let paid = table.apply(owed, bound).and_then(|_| table.sync());
         paid.is_ok().then_some(table)

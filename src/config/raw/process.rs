@@ -41,8 +41,8 @@ pub struct State {
 pub struct Cache {
     /// Answers in memory, at least 1MiB.
     pub memory: Bytes,
-    /// Answers on disk, at least 16MiB. Beside them the folder `cache` has the store's own log, of
-    /// up to 128MiB.
+    /// Answers on disk, at least 16MiB. The folder `cache` takes 256MiB more at most: the store's
+    /// own log, and what is on its way.
     pub disk: Bytes,
     /// Largest answer that is kept, from 1KiB to 256MiB, and no larger than `memory` and `disk`.
     pub max_entry: Bytes,

@@ -136,7 +136,7 @@ impl Follower {
         // What memory has may have been purged in what was missed.
         writer.forget(&Scope::All);
         let was_used = table.size().1 > 0 || table.identity().is_ok_and(|fed| fed.is_some());
-        if let Err(error) = table.start_over(identity, writer.bound()) {
+        if let Err(error) = table.start_over(identity) {
             writer.broke(&error);
         }
         // Again, for lookups that read from it meanwhile.

@@ -2,21 +2,24 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch};
+use fjall::{Database, Keyspace, OwnedWriteBatch, Slice};
 
+use super::folder::notes_options;
+use super::slot;
 use crate::request::UnixMillis;
 use crate::vault::change::TableError;
 
 /// An account and what of it changed.
 pub(in crate::vault) type ChangedKey = [u8; 32];
 
-const NAME: &str = "changes-";
+/// Generations stand in these keyspaces in turn: the store's list of those that there ever were
+/// only grows. When one began stands under its name in the notes.
+const SLOTS: [&str; 2] = ["changes-0", "changes-1"];
 
 /// When accounts changed last.
 ///
-/// Kept in generations that are thrown away whole, so that letting go of millions of them costs
-/// nothing: a generation is begun when the newest is as old as a change must be kept, and goes
-/// when its successor is.
+/// Kept in two generations that are emptied whole, so that letting go of millions of them costs
+/// nothing: when the newest is as old as a change must be kept, the other begins anew.
 pub(super) struct Generations(Mutex<Vec<Generation>>);
 
 struct Generation {
@@ -25,14 +28,12 @@ struct Generation {
 }
 
 impl Generations {
-    pub(super) fn open(database: &Database) -> Result<Self, TableError> {
+    pub(super) fn open(database: &Database, notes: &Keyspace) -> Result<Self, TableError> {
         let mut generations = Vec::new();
-        for name in database.list_keyspace_names() {
-            let Some(start) = name.strip_prefix(NAME).and_then(|start| start.parse().ok()) else {
-                continue;
-            };
-            let changes = database.keyspace(&name, KeyspaceCreateOptions::default)?;
-            generations.push(Generation { start: UnixMillis(start), changes });
+        for name in SLOTS {
+            let Some(start) = time(notes.get(name)?) else { continue };
+            let changes = database.keyspace(name, notes_options)?;
+            generations.push(Generation { start, changes });
         }
         generations.sort_unstable_by_key(|generation| generation.start);
         Ok(Self(Mutex::new(generations)))
@@ -71,33 +72,40 @@ impl Generations {
     pub(super) fn turn(
         &self,
         database: &Database,
+        notes: &Keyspace,
         now: UnixMillis,
         kept: Duration,
     ) -> Result<(), TableError> {
         let mut all = self.all();
-        if all.last().is_none_or(|newest| newest.start.plus(kept) <= now) {
-            let name = format!("{NAME}{}", now.0);
-            let changes = database.keyspace(&name, KeyspaceCreateOptions::default)?;
-            all.push(Generation { start: now, changes });
+        if all.last().is_some_and(|newest| newest.start.plus(kept) > now) {
+            return Ok(());
         }
-        while let [_, successor, ..] = all.as_slice()
-            && successor.start.plus(kept) <= now
-        {
-            database.delete_keyspace(all.remove(0).changes)?;
-        }
+        let is_free = |name: &&str| all.iter().all(|used| &**used.changes.name() != *name);
+        let changes = match SLOTS.into_iter().find(is_free) {
+            Some(name) => database.keyspace(name, notes_options)?,
+            None => all.remove(0).changes,
+        };
+        slot::empty(&changes)?;
+        notes.insert(&**changes.name(), now.0.to_be_bytes())?;
+        all.push(Generation { start: now, changes });
         Ok(())
     }
 
     pub(super) fn clear(&self) -> Result<(), TableError> {
-        for generation in self.all().iter() {
-            generation.changes.clear()?;
-        }
-        Ok(())
+        self.all().iter().try_for_each(|generation| slot::empty(&generation.changes))
+    }
+
+    /// Has what stands in memory moved to files.
+    pub(super) fn move_to_files(&self) -> Result<(), TableError> {
+        self.all().iter().try_for_each(|generation| slot::move_to_file(&generation.changes))
     }
 }
 
 fn read(generation: &Generation, key: &ChangedKey) -> Result<Option<UnixMillis>, TableError> {
-    let found = generation.changes.get(key)?;
-    let at = found.and_then(|bytes| bytes.as_ref().try_into().ok());
-    Ok(at.map(u64::from_be_bytes).map(UnixMillis))
+    Ok(time(generation.changes.get(key)?))
+}
+
+fn time(bytes: Option<Slice>) -> Option<UnixMillis> {
+    let at = bytes.and_then(|bytes| bytes.as_ref().try_into().ok());
+    at.map(u64::from_be_bytes).map(UnixMillis)
 }

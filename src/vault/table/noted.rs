@@ -8,10 +8,10 @@ use crate::request::UnixMillis;
 use crate::vault::change::TableError;
 use crate::vault::feed::{Checkpoint, Noted, Source};
 
-// Beside the notes of shelves, whose keys have eight bytes: none of these may.
+// Beside the notes of shelves, whose keys have eight bytes: none of the others may.
 const IDENTITY: &[u8] = b"feed.identity";
 const POSITION: &[u8] = b"feed.position";
-const OWED: &[u8] = b"feed.owed.";
+pub(super) const OWED: &[u8] = b"feed.owed.";
 
 fn position_key(source: Source, partition: u32) -> Vec<u8> {
     [POSITION, &[source.number()], &partition.to_be_bytes()].concat()
@@ -87,7 +87,7 @@ impl Table {
     /// Forgets what it has of a feed, and every answer with it, to be filled anew. Durable when it
     /// returns. Positions go first: with answers but without a position the feed starts over again,
     /// the other way round it would go on as if nothing were missing.
-    pub(in crate::vault) fn start_over(&self, identity: &str, disk: u64) -> Result<(), TableError> {
+    pub(in crate::vault) fn start_over(&self, identity: &str) -> Result<(), TableError> {
         self.faults.check()?;
         super::guarded(|| {
             let mut batch = self.database.batch();
@@ -99,7 +99,7 @@ impl Table {
             batch.commit()?;
             self.database.persist(fjall::PersistMode::SyncAll)?;
             let mut written = self.written();
-            self.remove_all(&mut written, disk)?;
+            self.remove_all(&mut written)?;
             self.measure(&written);
             drop(written);
             self.changed.clear()?;
@@ -124,6 +124,6 @@ impl Table {
         kept: std::time::Duration,
     ) -> Result<(), TableError> {
         self.faults.check()?;
-        super::guarded(|| self.changed.turn(&self.database, now, kept))
+        super::guarded(|| self.changed.turn(&self.database, &self.notes, now, kept))
     }
 }

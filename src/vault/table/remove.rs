@@ -16,10 +16,9 @@ impl Table {
         &self,
         written: &mut BTreeMap<u64, Note>,
         scope: &Scope,
-        disk: u64,
     ) -> Result<u64, TableError> {
         match scope {
-            Scope::All => self.remove_all(written, disk),
+            Scope::All => self.remove_all(written),
             Scope::Entry(place) => self.remove_found(written, |shelf| {
                 let key = answer_key(place);
                 let there = shelf.answers.contains_key(key)?;
@@ -97,18 +96,13 @@ impl Table {
         Ok(removed)
     }
 
-    pub(super) fn remove_all(
-        &self,
-        written: &mut BTreeMap<u64, Note>,
-        disk: u64,
-    ) -> Result<u64, TableError> {
+    pub(super) fn remove_all(&self, written: &mut BTreeMap<u64, Note>) -> Result<u64, TableError> {
         // The purge of everything comes from every partition of a feed.
-        if !any(self.shelves.load().iter().map(|shelf| Ok(!shelf.answers.is_empty()?)))? {
+        if written.values().all(|note| note.bytes == 0) {
             return Ok(0);
         }
         let old: Vec<u64> = written.keys().copied().collect();
-        self.add_shelf(written, disk)?;
-        let mut removed = 0;
+        let mut removed = self.add_shelf(written)?;
         for number in old {
             removed += self.remove_shelf(written, number)?;
         }
