@@ -1,6 +1,5 @@
 //! What the vault's tests share.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -270,25 +269,5 @@ impl Filling {
     /// Goes away without an answer.
     pub(super) fn leave(mut self) {
         self.cache.disable(NoCacheReason::UpstreamError);
-    }
-}
-
-/// What a kill of the process leaves: the files as they are, without any goodbye.
-pub(super) fn crash_image(from: &Path) -> tempfile::TempDir {
-    let to = tempfile::tempdir().unwrap();
-    copy(from, to.path());
-    to
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.metadata().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
     }
 }

@@ -11,9 +11,7 @@ use crate::config::model::{CacheSettings, Secret, Visibility};
 use crate::request::UnixMillis;
 use crate::testing::files::killed;
 use crate::vault::policy;
-use crate::vault::testing::{
-    Asked, HOUR, NOW, Opened, Outcome, crash_image, ok, open, policy, settings,
-};
+use crate::vault::testing::{Asked, HOUR, NOW, Opened, Outcome, ok, open, policy, settings};
 use crate::vault::{Tier, VaultError};
 
 fn key(account: &str) -> pingora_cache::CacheKey {

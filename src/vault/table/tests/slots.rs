@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use fjall::AbstractTree;
 
 use super::*;
+use crate::testing::files::killed;
 use crate::vault::shelf::SLOTS;
-use crate::vault::testing::{HOUR, crash_image};
+use crate::vault::testing::HOUR;
 
 /// Every slot is used again.
 const TURNS: u64 = SLOTS + 7;
@@ -44,7 +45,7 @@ impl Table {
 fn in_every_life(directory: &Path, table: Table, check: impl Fn(&Table)) {
     check(&table);
     table.settle();
-    let image = crash_image(directory);
+    let image = killed(directory);
     check(&open(image.path()));
     drop(table);
     check(&open(directory));
@@ -118,10 +119,10 @@ fn a_shelf_that_was_being_thrown_away_is_gone_after_a_crash() {
     table.apply(vec![put(3, 3_000)], DISK).unwrap();
     table.notes.insert(shelf.number.to_be_bytes(), b"").unwrap();
     table.settle();
-    let full = crash_image(directory.path());
+    let full = killed(directory.path());
     shelf.answers.tree.drop_range::<&[u8], _>(..).unwrap();
     shelf.answers.tree.clear().unwrap();
-    let half_empty = crash_image(directory.path());
+    let half_empty = killed(directory.path());
     for image in [full, half_empty] {
         let table = open(image.path());
         assert_eq!((table.size(), table.standing()), ((0, 0), 0));
