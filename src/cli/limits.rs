@@ -15,7 +15,9 @@ pub(super) fn raise_open_files(config: &Config) {
     let granted = getrlimit(Resource::Nofile);
     let most = granted.maximum.unwrap_or(MOST);
     let raised = Rlimit { current: Some(most), maximum: granted.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+    if granted.current.is_some_and(|current| current < most)
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
         tracing::warn!(%error, "the limit of open files can't be raised");
     }
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(MOST);
