@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
-.PHONY: help setup kafka demo demo-fleet test lint docs bench figures load fuzz
+.PHONY: help setup kafka demo demo-fleet test lint docs bench figures load service fuzz
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,10 @@ figures: setup ## What counting costs, alone and in a fleet on a real Kafka (doc
 
 load: setup ## k6: many clients and accounts, no account above its limit
 	@load-tests/run.sh
+
+service: setup ## The unit in a real systemd: start, reload, watchdog, crash, stop (root; boots a container)
+	@cargo build --profile demo --bin tollgate
+	@scripts/systemd.sh target/demo
 
 fuzz: setup ## A short run of every fuzz target
 	@fuzz/run.sh
