@@ -2,4 +2,5 @@
 #![allow(dead_code, reason = "each kind takes what it needs")]
 
 pub mod authority;
+pub mod dice;
 pub mod small_disk;

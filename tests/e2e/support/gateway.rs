@@ -16,6 +16,7 @@ pub struct Tollgate {
     process: Process,
     folder: TempDir,
     address: Ipv4Addr,
+    environment: Vec<(String, String)>,
     client: reqwest::Client,
 }
 
@@ -86,12 +87,17 @@ impl Tollgate {
 
     /// The same at an address that is known before.
     pub fn start_at(address: Ipv4Addr, config: &str) -> Self {
+        Self::start_in(address, config, Vec::new())
+    }
+
+    /// The same with more in its environment, at each of its starts.
+    pub fn start_in(address: Ipv4Addr, config: &str, environment: Vec<(String, String)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let client =
             reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         write_config(folder.path(), address, config);
-        let process = launch(folder.path());
-        Self { process, folder, address, client }
+        let process = launch(folder.path(), &environment);
+        Self { process, folder, address, environment, client }
     }
 
     /// Runs a command on a configuration, to its end.
@@ -147,6 +153,11 @@ impl Tollgate {
         self.process.signal("TERM");
     }
 
+    /// SIGHUP: it reads its configuration again.
+    pub fn hang_up(&self) {
+        self.process.signal("HUP");
+    }
+
     /// SIGTERM, and waits until it has ended.
     pub async fn terminate_and_wait(self) -> std::process::ExitStatus {
         self.terminate();
@@ -182,7 +193,12 @@ impl Tollgate {
     /// kill -9 and a new start on the same directory, without waiting until it is ready.
     pub fn crash_and_relaunch(&mut self) {
         self.process.kill();
-        self.process = launch(self.folder.path());
+        self.relaunch();
+    }
+
+    /// A new start on the same directory, once it has ended.
+    pub fn relaunch(&mut self) {
+        self.process = launch(self.folder.path(), &self.environment);
     }
 
     pub async fn get(&self, path: &str, token: &str) -> Answer {
@@ -253,12 +269,13 @@ fn write_config(folder: &Path, address: Ipv4Addr, config: &str) {
     fs::rename(beside, folder.join("tollgate.yaml")).unwrap();
 }
 
-fn launch(folder: &Path) -> Process {
+fn launch(folder: &Path, environment: &[(String, String)]) -> Process {
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
     Process::start(
         Command::new(env!("CARGO_BIN_EXE_tollgate"))
             .args(["run", "--config"])
             .arg(folder.join("tollgate.yaml"))
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdout(log.try_clone().unwrap())
             .stderr(log),
     )

@@ -1,0 +1,183 @@
+//! Which faults come when: the same for the same seed.
+
+use std::time::Duration;
+
+use crate::fault::{Fault, GATEWAYS, Kind};
+use crate::link::Weather;
+use crate::shared::dice::Dice;
+
+/// One in so many faults comes alone, so that what it costs can be told from others.
+const ALONE: usize = 4;
+
+/// Faults that come together: each lane does one after the other.
+pub type Lane = Vec<(Duration, Fault)>;
+
+/// One round: first faults alone, then a storm of them in lanes side by side; then the fleet heals
+/// and is judged.
+#[derive(Debug, PartialEq)]
+pub struct Round {
+    pub alone: Vec<Fault>,
+    pub storm: Vec<Lane>,
+}
+
+/// What can be done in this place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Means {
+    pub brokers: u32,
+    pub clocks: bool,
+    pub disks: bool,
+}
+
+impl Means {
+    fn has(self, kind: Kind) -> bool {
+        match kind {
+            Kind::StepClock => self.clocks,
+            Kind::FillDisk => self.disks,
+            _ => true,
+        }
+    }
+}
+
+impl Round {
+    /// So many faults. `turn` counts rounds: faults alone go through all kinds in turn.
+    pub fn new(seed: u64, turn: usize, faults: usize, means: Means) -> Self {
+        let mut dice = Dice::new(seed.wrapping_mul(1_000_003).wrapping_add(turn as u64));
+        let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| means.has(*kind)).collect();
+        // Short runs meet every kind alone once.
+        let count = if turn == 0 { kinds.len().min(faults) } else { faults.div_ceil(ALONE) };
+        let from = turn * count;
+        let alone = (from..from + count)
+            .map(|number| fault(kinds[number % kinds.len()], None, &mut dice, means))
+            .collect();
+        let mut storm: Vec<Lane> = vec![Lane::new(); GATEWAYS + 1];
+        for number in 0..faults.saturating_sub(count) {
+            let (lane, kind) = stormy(number, &mut dice, means);
+            let pause = Duration::from_millis(match lane {
+                GATEWAYS => 2_000 + dice.below(8_000),
+                _ => dice.below(2_500),
+            });
+            storm[lane].push((pause, fault(kind, Some(lane), &mut dice, means)));
+        }
+        Self { alone, storm }
+    }
+
+    pub fn faults(&self) -> usize {
+        self.alone.len() + self.storm.iter().map(Vec::len).sum::<usize>()
+    }
+}
+
+/// The lane of a fault in a storm, and its kind: short ones come more often. Brokers have a lane
+/// of their own and fewer faults, so that gateways have a Kafka most of the time.
+fn stormy(number: usize, dice: &mut Dice, means: Means) -> (usize, Kind) {
+    const BROKERS: [(Kind, u64); 3] =
+        [(Kind::KillBroker, 3), (Kind::RestartBroker, 2), (Kind::FreezeBroker, 2)];
+    const GATEWAY: [(Kind, u64); 9] = [
+        (Kind::Kill, 8),
+        (Kind::Freeze, 4),
+        (Kind::Restart, 4),
+        (Kind::Reload, 6),
+        (Kind::CutFromKafka, 4),
+        (Kind::SlowKafka, 3),
+        (Kind::CutFromFleet, 5),
+        (Kind::StepClock, 3),
+        (Kind::FillDisk, 3),
+    ];
+    if number % 10 == 9 {
+        return (GATEWAYS, weighed(&BROKERS, dice, means));
+    }
+    (number % GATEWAYS, weighed(&GATEWAY, dice, means))
+}
+
+fn weighed(kinds: &[(Kind, u64)], dice: &mut Dice, means: Means) -> Kind {
+    let possible: Vec<_> = kinds.iter().filter(|(kind, _)| means.has(*kind)).collect();
+    let mut left = dice.below(possible.iter().map(|(_, weight)| weight).sum());
+    for (kind, weight) in &possible {
+        if left < *weight {
+            return *kind;
+        }
+        left -= weight;
+    }
+    possible[0].0
+}
+
+fn fault(kind: Kind, lane: Option<usize>, dice: &mut Dice, means: Means) -> Fault {
+    let seconds = |dice: &mut Dice, from: u64, to: u64| {
+        Duration::from_millis(from * 1000 + dice.below((to - from) * 1000 + 1))
+    };
+    let gateway = lane.unwrap_or(dice.below(GATEWAYS as u64) as usize) % GATEWAYS;
+    let broker = 1 + dice.below(u64::from(means.brokers)) as u32;
+    match kind {
+        Kind::Kill => Fault::Kill { gateway, away: seconds(dice, 0, 4) },
+        // One in three is longer than a group's session: others take its place.
+        Kind::Freeze if dice.below(3) == 0 => Fault::Freeze { gateway, lasts: seconds(dice, 8, 15) },
+        Kind::Freeze => Fault::Freeze { gateway, lasts: seconds(dice, 1, 7) },
+        Kind::Restart => Fault::Restart { gateway },
+        Kind::RollingRestart => Fault::RollingRestart,
+        Kind::Reload => Fault::Reload { gateway, wrong: dice.below(4) == 0 },
+        Kind::CutFromKafka => {
+            Fault::CutFromKafka { gateway, weather: cut(dice), lasts: seconds(dice, 2, 10) }
+        }
+        Kind::SlowKafka => {
+            let late = Duration::from_millis(200 + dice.below(301));
+            Fault::SlowKafka { gateway, late, lasts: seconds(dice, 3, 8) }
+        }
+        Kind::CutFromFleet => {
+            let others = (gateway + 1 + dice.below(2) as usize) % GATEWAYS;
+            let from = (dice.below(3) > 0).then_some(others);
+            Fault::CutFromFleet { gateway, from, weather: cut(dice), lasts: seconds(dice, 2, 8) }
+        }
+        Kind::StepClock => {
+            let most = [2, 60, 7_200][dice.below(3) as usize];
+            let seconds_off = dice.below(2 * most + 1) as i64 - most as i64;
+            Fault::StepClock { gateway, seconds: seconds_off, lasts: seconds(dice, 2, 8) }
+        }
+        Kind::FillDisk => Fault::FillDisk { gateway, lasts: seconds(dice, 2, 6) },
+        Kind::KillBroker => Fault::KillBroker { broker, away: seconds(dice, 0, 3) },
+        Kind::RestartBroker => Fault::RestartBroker { broker },
+        Kind::FreezeBroker => Fault::FreezeBroker { broker, lasts: seconds(dice, 1, 8) },
+    }
+}
+
+/// Silence is the more frequent, since it is the harder to notice.
+fn cut(dice: &mut Dice) -> Weather {
+    if dice.below(3) == 0 { Weather::Resetting } else { Weather::Silent }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const ALL: Means = Means { brokers: 3, clocks: true, disks: true };
+
+    #[test]
+    fn the_same_seed_is_the_same_plan_and_another_is_another() {
+        assert_eq!(Round::new(7, 2, 50, ALL), Round::new(7, 2, 50, ALL));
+        assert_ne!(Round::new(7, 2, 50, ALL), Round::new(8, 2, 50, ALL));
+        assert_ne!(Round::new(7, 2, 50, ALL), Round::new(7, 3, 50, ALL));
+    }
+
+    #[test]
+    fn a_round_has_as_many_faults_as_asked_for_and_the_first_every_kind_alone() {
+        for faults in [1, 20, 50] {
+            assert_eq!(Round::new(1, 0, faults, ALL).faults(), faults);
+        }
+        let kinds: BTreeSet<Kind> =
+            Round::new(1, 0, 20, ALL).alone.iter().map(Fault::kind).collect();
+        assert_eq!(kinds.len(), Kind::ALL.len());
+    }
+
+    #[test]
+    fn what_is_not_possible_here_is_not_planned() {
+        let none = Means { brokers: 1, clocks: false, disks: false };
+        let round = Round::new(1, 0, 400, none);
+        let planned = round.alone.iter().chain(round.storm.iter().flatten().map(|(_, f)| f));
+        for fault in planned {
+            assert!(!matches!(fault.kind(), Kind::StepClock | Kind::FillDisk), "{fault}");
+            if let Fault::KillBroker { broker, .. } = fault {
+                assert_eq!(*broker, 1);
+            }
+        }
+    }
+}
