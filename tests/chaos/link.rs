@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OnceCell, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -28,12 +28,13 @@ pub enum Weather {
     Slow(Duration),
 }
 
-/// Who a connection comes from: the place of its weather.
+/// Who a connection comes from: the place of its weather. It may take a while to find out, so
+/// that it is asked only while weathers differ.
 pub type Whence = Arc<dyn Fn(SocketAddr) -> Option<usize> + Send + Sync>;
 
 /// A way to one place, with a weather for each that takes it.
 pub struct Link {
-    weathers: Vec<watch::Sender<Weather>>,
+    sky: watch::Sender<Vec<Weather>>,
     open: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -51,20 +52,18 @@ impl Link {
         travellers: usize,
         whence: Whence,
     ) -> Self {
-        let weathers: Vec<_> =
-            (0..travellers).map(|_| watch::Sender::new(Weather::Clear)).collect();
+        let (sky, seen) = watch::channel(vec![Weather::Clear; travellers]);
         let (open, opened) = watch::channel(true);
-        let listening = Listening { listen, target, weathers: weathers.clone(), whence };
-        let task = tokio::spawn(listening.run(opened));
-        Self { weathers, open, task }
+        let task = tokio::spawn(listen_for(listen, target, seen, whence, opened));
+        Self { sky, open, task }
     }
 
     pub fn set(&self, traveller: usize, weather: Weather) {
-        self.weathers[traveller].send_replace(weather);
+        self.sky.send_modify(|sky| sky[traveller] = weather);
     }
 
     pub fn set_all(&self, weather: Weather) {
-        (0..self.weathers.len()).for_each(|traveller| self.set(traveller, weather));
+        self.sky.send_modify(|sky| sky.fill(weather));
     }
 
     /// Whether connections are taken: they are refused where the target is gone, as they would be
@@ -80,59 +79,88 @@ impl Drop for Link {
     }
 }
 
-struct Listening {
+async fn listen_for(
     listen: SocketAddr,
     target: SocketAddr,
-    weathers: Vec<watch::Sender<Weather>>,
+    sky: watch::Receiver<Vec<Weather>>,
     whence: Whence,
-}
-
-impl Listening {
-    async fn run(self, mut open: watch::Receiver<bool>) {
+    mut open: watch::Receiver<bool>,
+) {
+    while open.wait_for(|open| *open).await.is_ok() {
+        let Ok(listener) = TcpListener::bind(listen).await else {
+            sleep(Duration::from_millis(5)).await;
+            continue;
+        };
         loop {
-            if open.wait_for(|open| *open).await.is_err() {
-                return;
-            }
-            let Ok(listener) = TcpListener::bind(self.listen).await else {
-                sleep(Duration::from_millis(5)).await;
-                continue;
-            };
-            loop {
-                tokio::select! {
-                    closed = open.wait_for(|open| !*open) => match closed {
-                        Ok(_) => break,
-                        Err(_) => return,
-                    },
-                    Ok((stream, peer)) = listener.accept() => self.take(stream, peer),
+            tokio::select! {
+                closed = open.wait_for(|open| !*open) => match closed {
+                    Ok(_) => break,
+                    Err(_) => return,
+                },
+                Ok((stream, peer)) = listener.accept() => {
+                    let place = Arc::default();
+                    let above = Above { sky: sky.clone(), whence: Arc::clone(&whence), peer, place };
+                    tokio::spawn(connect(stream, target, above));
                 }
             }
         }
     }
+}
 
-    fn take(&self, stream: TcpStream, peer: SocketAddr) {
-        let Some(weather) = (self.whence)(peer).and_then(|place| self.weathers.get(place)) else {
-            return;
-        };
-        tokio::spawn(connect(stream, self.target, weather.subscribe()));
+/// The weather above one connection.
+#[derive(Clone)]
+struct Above {
+    sky: watch::Receiver<Vec<Weather>>,
+    whence: Whence,
+    peer: SocketAddr,
+    place: Arc<OnceCell<Option<usize>>>,
+}
+
+impl Above {
+    async fn now(&mut self) -> Weather {
+        let sky = self.sky.borrow_and_update().clone();
+        if sky.iter().all(|weather| *weather == sky[0]) {
+            return sky[0];
+        }
+        let place = self.place.get_or_init(async || {
+            let (whence, peer) = (Arc::clone(&self.whence), self.peer);
+            tokio::task::spawn_blocking(move || whence(peer)).await.unwrap_or(None)
+        });
+        place.await.map_or(Weather::Clear, |place| sky[place])
+    }
+
+    /// Waits for a weather; an error is the link's end.
+    async fn until(
+        &mut self,
+        wanted: impl Fn(Weather) -> bool,
+    ) -> Result<Weather, watch::error::RecvError> {
+        loop {
+            let now = self.now().await;
+            if wanted(now) {
+                return Ok(now);
+            }
+            self.sky.changed().await?;
+        }
+    }
+
+    async fn arrives(&mut self) -> Result<Weather, watch::error::RecvError> {
+        self.until(|now| now != Weather::Silent).await
     }
 }
 
-async fn connect(mut near: TcpStream, target: SocketAddr, mut weather: watch::Receiver<Weather>) {
+async fn connect(mut near: TcpStream, target: SocketAddr, mut above: Above) {
     let _ = near.set_nodelay(true);
-    if weather.wait_for(|now| *now != Weather::Silent).await.is_err() {
-        return;
-    }
-    let now = *weather.borrow();
-    let far = match now {
-        Weather::Resetting => return reset(&near),
-        _ => TcpSocket::new_v4().unwrap().connect(target).await,
+    let far = match above.arrives().await {
+        Ok(Weather::Resetting) => return reset(&near),
+        Ok(_) => TcpSocket::new_v4().unwrap().connect(target).await,
+        Err(_) => return,
     };
     let Ok(mut far) = far else { return reset(&near) };
     let _ = far.set_nodelay(true);
     let ((near_in, near_out), (far_in, far_out)) = (near.split(), far.split());
-    let there = pass(near_in, far_out, weather.clone());
-    let back = pass(far_in, near_out, weather.clone());
-    let broken = async { weather.wait_for(|now| *now == Weather::Resetting).await.is_ok() };
+    let there = pass(near_in, far_out, above.clone());
+    let back = pass(far_in, near_out, above.clone());
+    let broken = async { above.until(|now| now == Weather::Resetting).await.is_ok() };
     // Borrowed halves: what is left of both ends together when this ends.
     let is_broken = tokio::select! {
         ((), ()) = async { tokio::join!(there, back) } => false,
@@ -153,14 +181,14 @@ fn reset(stream: &TcpStream) {
 async fn pass(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
-    mut weather: watch::Receiver<Weather>,
+    mut above: Above,
 ) {
     let (sender, mut under_way) = mpsc::channel::<(Instant, Vec<u8>)>(PIECES);
-    let sent_in = weather.clone();
+    let mut sent_in = above.clone();
     let take = async move {
         let mut piece = vec![0; PIECE];
         while let Ok(length @ 1..) = from.read(&mut piece).await {
-            let late = match *sent_in.borrow() {
+            let late = match sent_in.now().await {
                 Weather::Slow(late) => late,
                 _ => Duration::ZERO,
             };
@@ -172,18 +200,14 @@ async fn pass(
     let give = async move {
         while let Some((due, piece)) = under_way.recv().await {
             sleep_until(due).await;
-            if arrives(&mut weather).await.is_err() || to.write_all(&piece).await.is_err() {
+            if above.arrives().await.is_err() || to.write_all(&piece).await.is_err() {
                 return;
             }
         }
-        let _ = arrives(&mut weather).await;
+        let _ = above.arrives().await;
         let _ = to.shutdown().await;
     };
     tokio::join!(take, give);
-}
-
-async fn arrives(weather: &mut watch::Receiver<Weather>) -> Result<(), watch::error::RecvError> {
-    weather.wait_for(|now| *now != Weather::Silent).await.map(|_| ())
 }
 
 #[cfg(test)]

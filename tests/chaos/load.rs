@@ -16,17 +16,17 @@ use crate::seen::{Millis, Seen};
 use crate::shared::dice::Dice;
 
 /// Accounts that are asked for at a time.
-const OPEN: usize = 300;
+const OPEN: usize = 240;
 /// An account that was refused so often makes room for a fresh one.
 const ENOUGH: u32 = 4;
 /// Between two requests.
-const PACE: Duration = Duration::from_millis(8);
+const PACE: Duration = Duration::from_millis(16);
 /// Clients that are waiting at most.
 const WAITING: usize = 1_500;
 /// Between two looks of the load balancer.
 const LOOK: Duration = Duration::from_millis(200);
 /// Accounts that are asked for again and again at a time because they got no answer.
-const PURSUED: usize = 24;
+const PURSUED: usize = 12;
 
 /// An account and what is under way for it.
 pub struct Account {

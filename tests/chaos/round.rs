@@ -94,6 +94,7 @@ impl Stage<'_> {
         let from = self.load.now();
         self.note(self.world.inflict(fault).await);
         let to = self.load.now();
+        println!("  {from:>7} to {to:>7} ms: {fault}");
         self.done.lock().unwrap().push(Done { fault: fault.clone(), from, to, alone });
     }
 
