@@ -21,28 +21,17 @@ pub struct Round {
 }
 
 /// What can be done in this place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Means {
     pub brokers: u32,
-    pub clocks: bool,
-    pub disks: bool,
-}
-
-impl Means {
-    fn has(self, kind: Kind) -> bool {
-        match kind {
-            Kind::StepClock => self.clocks,
-            Kind::FillDisk => self.disks,
-            _ => true,
-        }
-    }
+    pub kinds: Vec<Kind>,
 }
 
 impl Round {
     /// So many faults. `turn` counts rounds: faults alone go through all kinds in turn.
-    pub fn new(seed: u64, turn: usize, faults: usize, means: Means) -> Self {
+    pub fn new(seed: u64, turn: usize, faults: usize, means: &Means) -> Self {
         let mut dice = Dice::new(seed.wrapping_mul(1_000_003).wrapping_add(turn as u64));
-        let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| means.has(*kind)).collect();
+        let kinds = &means.kinds;
         // Short runs meet every kind alone once.
         let count = if turn == 0 { kinds.len().min(faults) } else { faults.div_ceil(ALONE) };
         let from = turn * count;
@@ -51,7 +40,7 @@ impl Round {
             .collect();
         let mut storm: Vec<Lane> = vec![Lane::new(); GATEWAYS + 1];
         for number in 0..faults.saturating_sub(count) {
-            let (lane, kind) = stormy(number, &mut dice, means);
+            let Some((lane, kind)) = stormy(number, &mut dice, means) else { break };
             let pause = Duration::from_millis(match lane {
                 GATEWAYS => 2_000 + dice.below(8_000),
                 _ => dice.below(2_500),
@@ -68,7 +57,7 @@ impl Round {
 
 /// The lane of a fault in a storm, and its kind: short ones come more often. Brokers have a lane
 /// of their own and fewer faults, so that gateways have a Kafka most of the time.
-fn stormy(number: usize, dice: &mut Dice, means: Means) -> (usize, Kind) {
+fn stormy(number: usize, dice: &mut Dice, means: &Means) -> Option<(usize, Kind)> {
     const BROKERS: [(Kind, u64); 3] =
         [(Kind::KillBroker, 3), (Kind::RestartBroker, 2), (Kind::FreezeBroker, 2)];
     const GATEWAY: [(Kind, u64); 9] = [
@@ -82,25 +71,24 @@ fn stormy(number: usize, dice: &mut Dice, means: Means) -> (usize, Kind) {
         (Kind::StepClock, 3),
         (Kind::FillDisk, 3),
     ];
-    if number % 10 == 9 {
-        return (GATEWAYS, weighed(&BROKERS, dice, means));
-    }
-    (number % GATEWAYS, weighed(&GATEWAY, dice, means))
+    let of_broker = weighed(&BROKERS, dice, means).filter(|_| number % 10 == 9);
+    of_broker.map(|kind| (GATEWAYS, kind)).or_else(|| {
+        weighed(&GATEWAY, dice, means).map(|kind| (number % GATEWAYS, kind))
+    })
 }
 
-fn weighed(kinds: &[(Kind, u64)], dice: &mut Dice, means: Means) -> Kind {
-    let possible: Vec<_> = kinds.iter().filter(|(kind, _)| means.has(*kind)).collect();
-    let mut left = dice.below(possible.iter().map(|(_, weight)| weight).sum());
-    for (kind, weight) in &possible {
-        if left < *weight {
-            return *kind;
-        }
-        left -= weight;
-    }
-    possible[0].0
+fn weighed(kinds: &[(Kind, u64)], dice: &mut Dice, means: &Means) -> Option<Kind> {
+    let possible: Vec<_> = kinds.iter().filter(|(kind, _)| means.kinds.contains(kind)).collect();
+    let mut left = dice.below(possible.iter().map(|(_, weight)| weight).sum::<u64>().max(1));
+    let taken = possible.iter().find(|(_, weight)| {
+        let within = left < *weight;
+        left = left.saturating_sub(*weight);
+        within
+    });
+    taken.map(|(kind, _)| *kind)
 }
 
-fn fault(kind: Kind, lane: Option<usize>, dice: &mut Dice, means: Means) -> Fault {
+fn fault(kind: Kind, lane: Option<usize>, dice: &mut Dice, means: &Means) -> Fault {
     let seconds = |dice: &mut Dice, from: u64, to: u64| {
         Duration::from_millis(from * 1000 + dice.below((to - from) * 1000 + 1))
     };
@@ -149,32 +137,35 @@ mod tests {
 
     use super::*;
 
-    const ALL: Means = Means { brokers: 3, clocks: true, disks: true };
+    fn all() -> Means {
+        Means { brokers: 3, kinds: Kind::ALL.to_vec() }
+    }
 
     #[test]
     fn the_same_seed_is_the_same_plan_and_another_is_another() {
-        assert_eq!(Round::new(7, 2, 50, ALL), Round::new(7, 2, 50, ALL));
-        assert_ne!(Round::new(7, 2, 50, ALL), Round::new(8, 2, 50, ALL));
-        assert_ne!(Round::new(7, 2, 50, ALL), Round::new(7, 3, 50, ALL));
+        assert_eq!(Round::new(7, 2, 50, &all()), Round::new(7, 2, 50, &all()));
+        assert_ne!(Round::new(7, 2, 50, &all()), Round::new(8, 2, 50, &all()));
+        assert_ne!(Round::new(7, 2, 50, &all()), Round::new(7, 3, 50, &all()));
     }
 
     #[test]
     fn a_round_has_as_many_faults_as_asked_for_and_the_first_every_kind_alone() {
         for faults in [1, 20, 50] {
-            assert_eq!(Round::new(1, 0, faults, ALL).faults(), faults);
+            assert_eq!(Round::new(1, 0, faults, &all()).faults(), faults);
         }
         let kinds: BTreeSet<Kind> =
-            Round::new(1, 0, 20, ALL).alone.iter().map(Fault::kind).collect();
+            Round::new(1, 0, 20, &all()).alone.iter().map(Fault::kind).collect();
         assert_eq!(kinds.len(), Kind::ALL.len());
     }
 
     #[test]
     fn what_is_not_possible_here_is_not_planned() {
-        let none = Means { brokers: 1, clocks: false, disks: false };
-        let round = Round::new(1, 0, 400, none);
+        let kinds = vec![Kind::Kill, Kind::KillBroker, Kind::Reload];
+        let few = Means { brokers: 1, kinds: kinds.clone() };
+        let round = Round::new(1, 0, 400, &few);
         let planned = round.alone.iter().chain(round.storm.iter().flatten().map(|(_, f)| f));
         for fault in planned {
-            assert!(!matches!(fault.kind(), Kind::StepClock | Kind::FillDisk), "{fault}");
+            assert!(kinds.contains(&fault.kind()), "{fault}");
             if let Fault::KillBroker { broker, .. } = fault {
                 assert_eq!(*broker, 1);
             }

@@ -58,28 +58,44 @@ impl Outage {
     }
 }
 
+/// Longest pause between requests within which an outage is known to have gone on.
+const WATCHED: Millis = 2_000;
+
 /// Outages of one account. One begins when a request is sent that is not answered by the quota, or
-/// later than `patience`; it ends with the next answer of the quota to any request.
+/// later than `patience`; it ends with the next answer of the quota to any request, or where nobody
+/// asked any more.
 pub fn outages(account: u32, requests: &[Seen], patience: Millis) -> Vec<Outage> {
-    let mut answers: Vec<Millis> =
-        requests.iter().filter(|seen| seen.outcome.is_definite()).map(|seen| seen.ended).collect();
-    answers.sort_unstable();
-    let failed = requests.iter().filter(|seen| {
-        let slow = seen.ended.saturating_sub(seen.sent) > patience;
-        seen.outcome != Outcome::Absent && (!seen.outcome.is_definite() || slow)
-    });
-    let mut sent: Vec<Millis> = failed.map(|seen| seen.sent).collect();
-    sent.sort_unstable();
-    let last = requests.iter().map(|seen| seen.ended).max().unwrap_or(0);
+    let mut sorted: Vec<&Seen> =
+        requests.iter().filter(|seen| seen.outcome != Outcome::Absent).collect();
+    sorted.sort_unstable_by_key(|seen| seen.sent);
     let mut found: Vec<Outage> = Vec::new();
-    for from in sent {
-        if found.last().is_some_and(|outage| from <= outage.to) {
-            continue;
+    for failed in sorted.iter().filter(|seen| seen.fails(patience)) {
+        if found.last().is_none_or(|outage| failed.sent > outage.to) {
+            let (from, to) = (failed.sent, end(failed.sent, &sorted));
+            found.push(Outage { account, from, to });
         }
-        let next = answers.partition_point(|ended| *ended <= from);
-        found.push(Outage { account, from, to: answers.get(next).copied().unwrap_or(last) });
     }
     found
+}
+
+impl Seen {
+    fn fails(&self, patience: Millis) -> bool {
+        !self.outcome.is_definite() || self.ended.saturating_sub(self.sent) > patience
+    }
+}
+
+fn end(from: Millis, sorted: &[&Seen]) -> Millis {
+    let answers = sorted.iter().filter(|seen| seen.outcome.is_definite() && seen.ended > from);
+    let answer = answers.min_by_key(|seen| seen.ended);
+    let until = answer.map_or(Millis::MAX, |seen| seen.ended);
+    let mut known = from;
+    for seen in sorted.iter().filter(|seen| seen.sent >= from && seen.sent <= until) {
+        if seen.sent > known.saturating_add(WATCHED) {
+            return known;
+        }
+        known = known.max(seen.ended);
+    }
+    known.min(until)
 }
 
 #[cfg(test)]
@@ -105,6 +121,16 @@ mod tests {
             seen(800, 820, Outcome::Served),
         ];
         assert_eq!(spans(&requests), [(100, 720)]);
+    }
+
+    #[test]
+    fn an_outage_that_nobody_watches_ends_where_it_was_last_seen() {
+        let requests = [
+            seen(100, 120, Outcome::Failed(503)),
+            seen(1_000, 1_100, Outcome::Failed(503)),
+            seen(60_000, 60_010, Outcome::Served),
+        ];
+        assert_eq!(spans(&requests), [(100, 1_100)]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use crate::broker::Broker;
 use crate::clock::WallClock;
 use crate::config::{Place, half_a_day_ago};
-use crate::fault::GATEWAYS;
+use crate::fault::{GATEWAYS, Kind};
 use crate::link::Link;
 use crate::plan::Means;
 use crate::shared::authority::{Authority, Signed};
@@ -68,7 +68,7 @@ impl World {
         let pids: Arc<[AtomicU32; GATEWAYS]> = Arc::default();
         let mut world = Self {
             witness: Witness::start().await,
-            means: Means { brokers, clocks: true, disks: true },
+            means: Means { brokers, kinds: kinds() },
             members: Vec::new(),
             version: AtomicU64::new(1),
             window_start: half_a_day_ago(),
@@ -83,8 +83,13 @@ impl World {
         for (number, way) in ways.iter().enumerate() {
             world.join(number, *way);
         }
-        world.means.clocks = world.members.iter().all(|member| member.clock.is_some());
-        world.means.disks = world.members.iter().all(|member| member.disk.is_some());
+        let clocks = world.members.iter().all(|member| member.clock.is_some());
+        let disks = world.members.iter().all(|member| member.disk.is_some());
+        world.means.kinds.retain(|kind| match kind {
+            Kind::StepClock => clocks,
+            Kind::FillDisk => disks,
+            _ => true,
+        });
         for number in 0..GATEWAYS {
             world.until_ready(number).await.unwrap();
         }
@@ -262,6 +267,16 @@ impl World {
             }
         }
     }
+}
+
+/// All kinds of faults, or those that `CHAOS_ONLY` names (`Kill,KillBroker`).
+fn kinds() -> Vec<Kind> {
+    let only = std::env::var("CHAOS_ONLY").ok();
+    let wanted = |kind: &Kind| {
+        let name = format!("{kind:?}");
+        only.as_ref().is_none_or(|only| only.split(',').any(|one| one.trim() == name))
+    };
+    Kind::ALL.into_iter().filter(wanted).collect()
 }
 
 fn state(disk: Option<&SmallDisk>) -> String {
