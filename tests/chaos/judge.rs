@@ -81,8 +81,8 @@ impl Case<'_> {
 
     fn faults_in_life(&self) -> impl Iterator<Item = &Done> {
         let first = self.requests.iter().map(|seen| seen.sent).min().unwrap_or(0);
-        let served = self.requests.iter().filter(|seen| seen.outcome == Outcome::Served);
-        let last = served.map(|seen| seen.ended).max().unwrap_or(0);
+        let counted = self.requests.iter().filter(|seen| seen.may_count());
+        let last = counted.map(|seen| seen.ended).max().unwrap_or(0);
         let met = move |done: &&Done| {
             done.from <= last && done.to.saturating_add(AFTERMATH) >= first
         };
@@ -123,9 +123,7 @@ impl Case<'_> {
             let healed = self.healed;
             return Some(format!("refused, and the fold has {healed} ({doubtful} in doubt)"));
         }
-        let may_count =
-            |seen: &Seen| seen.outcome == Outcome::Served || seen.outcome.is_doubtful();
-        let before = self.count(|seen| seen.sent <= at && may_count(seen));
+        let before = self.count(|seen| seen.sent <= at && seen.may_count());
         let most = before + self.most_counted_twice();
         (most < self.rule.limit)
             .then(|| format!("refused at {at} ms, when {before} requests had been sent"))

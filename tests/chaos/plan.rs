@@ -33,7 +33,8 @@ impl Round {
         let mut dice = Dice::new(seed.wrapping_mul(1_000_003).wrapping_add(turn as u64));
         let kinds = &means.kinds;
         // Short runs meet every kind alone once.
-        let count = if turn == 0 { kinds.len().min(faults) } else { faults.div_ceil(ALONE) };
+        let some = faults.div_ceil(ALONE);
+        let count = if turn == 0 { kinds.len().max(some).min(faults) } else { some };
         let from = turn * count;
         let alone = (from..from + count)
             .map(|number| fault(kinds[number % kinds.len()], None, &mut dice, means))

@@ -79,6 +79,11 @@ pub fn outages(account: u32, requests: &[Seen], patience: Millis) -> Vec<Outage>
 }
 
 impl Seen {
+    /// Whether it was served, or nobody can tell.
+    pub fn may_count(&self) -> bool {
+        self.outcome == Outcome::Served || self.outcome.is_doubtful()
+    }
+
     fn fails(&self, patience: Millis) -> bool {
         !self.outcome.is_definite() || self.ended.saturating_sub(self.sent) > patience
     }
