@@ -36,7 +36,7 @@ use crate::table::Table;
 use crate::world::World;
 
 /// Faults of one round.
-const ROUND: usize = 50;
+const ROUND: usize = 80;
 /// Faults of a run that is part of all tests.
 const BOUNDED: usize = 34;
 

@@ -7,7 +7,7 @@ use crate::link::Weather;
 use crate::shared::dice::Dice;
 
 /// One in so many faults comes alone, so that what it costs can be told from others.
-const ALONE: usize = 4;
+const ALONE: usize = 12;
 
 /// Faults that come together: each lane does one after the other.
 pub type Lane = Vec<(Duration, Fault)>;
@@ -43,8 +43,8 @@ impl Round {
         for number in 0..faults.saturating_sub(count) {
             let Some((lane, kind)) = stormy(number, &mut dice, means) else { break };
             let pause = Duration::from_millis(match lane {
-                GATEWAYS => 2_000 + dice.below(8_000),
-                _ => dice.below(2_500),
+                GATEWAYS => 2_000 + dice.below(7_000),
+                _ => dice.below(1_500),
             });
             storm[lane].push((pause, fault(kind, Some(lane), &mut dice, means)));
         }
