@@ -39,11 +39,11 @@ impl Round {
         let alone = (from..from + count)
             .map(|number| fault(kinds[number % kinds.len()], None, &mut dice, means))
             .collect();
-        let mut storm: Vec<Lane> = vec![Lane::new(); GATEWAYS + 1];
+        let mut storm: Vec<Lane> = vec![Lane::new(); 2 * GATEWAYS + 1];
         for number in 0..faults.saturating_sub(count) {
             let Some((lane, kind)) = stormy(number, &mut dice, means) else { break };
             let pause = Duration::from_millis(match lane {
-                GATEWAYS => 2_000 + dice.below(7_000),
+                BROKERS => 2_000 + dice.below(7_000),
                 _ => dice.below(1_500),
             });
             storm[lane].push((pause, fault(kind, Some(lane), &mut dice, means)));
@@ -56,15 +56,17 @@ impl Round {
     }
 }
 
-/// The lane of a fault in a storm, and its kind: short ones come more often. Brokers have a lane
-/// of their own and fewer faults, so that gateways have a Kafka most of the time.
+/// The lane of the brokers' faults. Before it, each gateway has one for faults of its process and
+/// one for what is around it, so that it may be killed while it is cut off.
+const BROKERS: usize = 2 * GATEWAYS;
+
+/// The lane of a fault in a storm, and its kind: short ones come more often. Brokers have fewer
+/// faults, so that gateways have a Kafka most of the time.
 fn stormy(number: usize, dice: &mut Dice, means: &Means) -> Option<(usize, Kind)> {
-    const BROKERS: [(Kind, u64); 3] =
+    const OF_BROKER: [(Kind, u64); 3] =
         [(Kind::KillBroker, 3), (Kind::RestartBroker, 2), (Kind::FreezeBroker, 2)];
-    const GATEWAY: [(Kind, u64); 9] = [
-        (Kind::Kill, 8),
-        (Kind::Freeze, 4),
-        (Kind::Restart, 4),
+    const OF_PROCESS: [(Kind, u64); 3] = [(Kind::Kill, 8), (Kind::Freeze, 4), (Kind::Restart, 4)];
+    const AROUND: [(Kind, u64); 6] = [
         (Kind::Reload, 6),
         (Kind::CutFromKafka, 4),
         (Kind::SlowKafka, 3),
@@ -72,10 +74,16 @@ fn stormy(number: usize, dice: &mut Dice, means: &Means) -> Option<(usize, Kind)
         (Kind::StepClock, 3),
         (Kind::FillDisk, 3),
     ];
-    let of_broker = weighed(&BROKERS, dice, means).filter(|_| number % 10 == 9);
-    of_broker.map(|kind| (GATEWAYS, kind)).or_else(|| {
-        weighed(&GATEWAY, dice, means).map(|kind| (number % GATEWAYS, kind))
-    })
+    let lane = number % GATEWAYS;
+    let of_broker = weighed(&OF_BROKER, dice, means).filter(|_| number % 12 == 11);
+    let of_process = weighed(&OF_PROCESS, dice, means).map(|kind| (lane, kind));
+    let around = weighed(&AROUND, dice, means).map(|kind| (GATEWAYS + lane, kind));
+    let of_gateway = if number / GATEWAYS % 2 == 0 {
+        of_process.or(around)
+    } else {
+        around.or(of_process)
+    };
+    of_broker.map(|kind| (BROKERS, kind)).or(of_gateway)
 }
 
 fn weighed(kinds: &[(Kind, u64)], dice: &mut Dice, means: &Means) -> Option<Kind> {

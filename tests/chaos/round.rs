@@ -93,6 +93,7 @@ impl Stage<'_> {
     async fn inflict(&self, fault: &Fault, alone: bool) {
         let from = self.load.now();
         self.note(self.world.inflict(fault).await);
+        self.note(self.world.revive().await);
         let to = self.load.now();
         println!("  {from:>7} to {to:>7} ms: {fault}");
         self.done.lock().unwrap().push(Done { fault: fault.clone(), from, to, alone });

@@ -6,7 +6,7 @@ mod whence;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -50,6 +50,8 @@ struct Member {
     gateway: Mutex<Tollgate>,
     address: Ipv4Addr,
     advertise: String,
+    /// A fault ended it, and will start it again.
+    is_down: AtomicBool,
     brokers: Vec<String>,
     signed: Signed,
     to_kafka: Vec<Link>,
@@ -160,6 +162,7 @@ impl World {
             gateway,
             address,
             advertise,
+            is_down: AtomicBool::new(false),
             brokers,
             signed,
             to_kafka,
@@ -207,6 +210,9 @@ impl World {
     async fn until_ready(&self, number: usize) -> Result<(), String> {
         let started = Instant::now();
         loop {
+            if self.ended_by_itself(number) {
+                return Err(format!("gateway {number} is gone"));
+            }
             let answer = self.client.get(self.admin_url(number, "/ready")).send().await;
             let last = match answer {
                 Ok(answer) if answer.status() == 200 => return Ok(()),
@@ -218,6 +224,40 @@ impl World {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    fn ended_by_itself(&self, number: usize) -> bool {
+        let pid = self.pids[number].load(Ordering::SeqCst);
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The state stands behind the name in parentheses; Z has ended and is not waited for yet.
+        let ended = stat.rsplit(") ").next().is_none_or(|rest| rest.starts_with('Z'));
+        ended && !self.members[number].is_down.load(Ordering::SeqCst)
+    }
+
+    /// Starts gateways again that ended although nobody ended them.
+    ///
+    /// # Errors
+    /// There was one.
+    pub async fn revive(&self) -> Result<(), String> {
+        for number in 0..GATEWAYS {
+            if !self.ended_by_itself(number) {
+                continue;
+            }
+            let mut gateway = self.members[number].gateway.lock().await;
+            let Some(status) = gateway.process().exited() else { continue };
+            let log = gateway.log();
+            let last: Vec<&str> = log.lines().rev().take(3).collect();
+            self.start_again(number, &mut gateway);
+            return Err(format!("gateway {number} ended by itself: {status}; its log: {last:?}"));
+        }
+        Ok(())
+    }
+
+    fn start_again(&self, number: usize, gateway: &mut Tollgate) {
+        gateway.relaunch();
+        self.note_pid(number, gateway);
+        self.members[number].to_fleet.set_open(true);
+        self.members[number].is_down.store(false, Ordering::SeqCst);
     }
 
     /// Waits until all agree on who owns what, and nothing moves.

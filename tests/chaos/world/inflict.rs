@@ -10,7 +10,6 @@ use super::{PATIENCE, World};
 use crate::broker::Broker;
 use crate::fault::{Fault, GATEWAYS};
 use crate::link::Weather;
-use crate::support::Tollgate;
 
 impl World {
     /// Does a fault and ends it.
@@ -74,17 +73,12 @@ impl World {
     async fn kill(&self, number: usize, away: Duration) -> Result<(), String> {
         let member = &self.members[number];
         let mut gateway = member.gateway.lock().await;
+        member.is_down.store(true, Ordering::SeqCst);
         gateway.process().kill();
         member.to_fleet.set_open(false);
         sleep(away).await;
         self.start_again(number, &mut gateway);
         self.until_ready(number).await
-    }
-
-    fn start_again(&self, number: usize, gateway: &mut Tollgate) {
-        gateway.relaunch();
-        self.note_pid(number, gateway);
-        self.members[number].to_fleet.set_open(true);
     }
 
     async fn freeze(&self, number: usize, lasts: Duration) -> Result<(), String> {
@@ -97,17 +91,23 @@ impl World {
 
     async fn restart(&self, number: usize) -> Result<(), String> {
         let mut gateway = self.members[number].gateway.lock().await;
+        self.members[number].is_down.store(true, Ordering::SeqCst);
         gateway.terminate();
         let asked = Instant::now();
-        while gateway.process().exited().is_none() {
+        let status = loop {
+            if let Some(status) = gateway.process().exited() {
+                break status;
+            }
             if asked.elapsed() > PATIENCE {
                 return Err(format!("gateway {number} has not ended {PATIENCE:?} after SIGTERM"));
             }
             sleep(Duration::from_millis(10)).await;
-        }
+        };
         self.members[number].to_fleet.set_open(false);
         self.start_again(number, &mut gateway);
-        self.until_ready(number).await
+        self.until_ready(number).await?;
+        let stopped = format!("gateway {number} stopped with {status}");
+        if status.success() { Ok(()) } else { Err(stopped) }
     }
 
     /// A wrong configuration changes nothing, and the next right one is taken.
