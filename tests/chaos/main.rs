@@ -84,11 +84,12 @@ async fn the_count_is_exact_whatever_happens() {
     let brokers = wish("CHAOS_BROKERS", "1".to_owned());
     println!("CHAOS_SEED={seed} CHAOS_FAULTS={faults} CHAOS_BROKERS={brokers}");
     let kinds: Vec<u32> = brokers.split(',').map(|text| text.trim().parse().unwrap()).collect();
-    let until = Instant::now() + Duration::from_secs(minutes * 60);
+    let (begun, time) = (Instant::now(), Duration::from_secs(minutes * 60));
     let mut report = format!("Seed {seed}.\n");
     let mut violations = Vec::new();
     for (place, brokers) in kinds.iter().enumerate() {
         let share = faults * (place + 1) / kinds.len() - faults * place / kinds.len();
+        let until = begun + time * (place as u32 + 1) / kinds.len() as u32;
         let table = rounds(*brokers, share, seed, until).await;
         let title = if *brokers == 1 { "One broker" } else { "Three brokers" };
         report += &format!("\n{}", table.report(title));

@@ -75,7 +75,7 @@ fn stormy(number: usize, dice: &mut Dice, means: &Means) -> Option<(usize, Kind)
         (Kind::FillDisk, 3),
     ];
     let lane = number % GATEWAYS;
-    let of_broker = weighed(&OF_BROKER, dice, means).filter(|_| number % 12 == 11);
+    let of_broker = weighed(&OF_BROKER, dice, means).filter(|_| number % 18 == 17);
     let of_process = weighed(&OF_PROCESS, dice, means).map(|kind| (lane, kind));
     let around = weighed(&AROUND, dice, means).map(|kind| (GATEWAYS + lane, kind));
     let of_gateway = if number / GATEWAYS % 2 == 0 {

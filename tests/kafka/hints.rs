@@ -53,7 +53,7 @@ fn a_new_leader_is_found_without_the_hint_of_the_old_one() {
         .set("bootstrap.servers", &bootstrap)
         .set("group.id", "nobody")
         .set("debug", "metadata")
-        .set("retry.backoff.ms", "20");
+        .set_log_level(RDKafkaLogLevel::Debug);
     let consumer =
         BaseConsumer::<Log>::from_config_and_context(&config, log.clone()).unwrap();
     let mut list = TopicPartitionList::new();
