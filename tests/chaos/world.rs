@@ -26,8 +26,8 @@ use crate::witness::Witness;
 
 /// Room for a gateway's state.
 const DISK: u32 = 96;
-/// How long anything may take that must come; above a gateway's own patience with Kafka at start.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How long anything may take that must come. Several faults of brokers may fall into it.
+const PATIENCE: Duration = Duration::from_secs(180);
 const KAFKA_PORT: u16 = 9092;
 const FLEET_PORT: u16 = 7443;
 
