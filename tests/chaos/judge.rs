@@ -83,9 +83,8 @@ impl Case<'_> {
         let first = self.requests.iter().map(|seen| seen.sent).min().unwrap_or(0);
         let counted = self.requests.iter().filter(|seen| seen.may_count());
         let last = counted.map(|seen| seen.ended).max().unwrap_or(0);
-        let met = move |done: &&Done| {
-            done.from <= last && done.to.saturating_add(AFTERMATH) >= first
-        };
+        let met =
+            move |done: &&Done| done.from <= last && done.to.saturating_add(AFTERMATH) >= first;
         self.faults.iter().filter(met)
     }
 

@@ -78,11 +78,8 @@ fn stormy(number: usize, dice: &mut Dice, means: &Means) -> Option<(usize, Kind)
     let of_broker = weighed(&OF_BROKER, dice, means).filter(|_| number % 18 == 17);
     let of_process = weighed(&OF_PROCESS, dice, means).map(|kind| (lane, kind));
     let around = weighed(&AROUND, dice, means).map(|kind| (GATEWAYS + lane, kind));
-    let of_gateway = if number / GATEWAYS % 2 == 0 {
-        of_process.or(around)
-    } else {
-        around.or(of_process)
-    };
+    let of_gateway =
+        if number / GATEWAYS % 2 == 0 { of_process.or(around) } else { around.or(of_process) };
     of_broker.map(|kind| (BROKERS, kind)).or(of_gateway)
 }
 
@@ -106,7 +103,9 @@ fn fault(kind: Kind, lane: Option<usize>, dice: &mut Dice, means: &Means) -> Fau
     match kind {
         Kind::Kill => Fault::Kill { gateway, away: seconds(dice, 0, 4) },
         // One in three is longer than a group's session: others take its place.
-        Kind::Freeze if dice.below(3) == 0 => Fault::Freeze { gateway, lasts: seconds(dice, 8, 15) },
+        Kind::Freeze if dice.below(3) == 0 => {
+            Fault::Freeze { gateway, lasts: seconds(dice, 8, 15) }
+        }
         Kind::Freeze => Fault::Freeze { gateway, lasts: seconds(dice, 1, 7) },
         Kind::Restart => Fault::Restart { gateway },
         Kind::RollingRestart => Fault::RollingRestart,

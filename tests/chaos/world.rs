@@ -100,11 +100,11 @@ impl World {
     }
 
     fn make_topics(&self) {
-        let bootstrap: Vec<String> = self.broker.bootstrap().split(',').map(str::to_owned).collect();
+        let bootstrap: Vec<String> =
+            self.broker.bootstrap().split(',').map(str::to_owned).collect();
         let signed = self.authority.sign("init", &["127.0.0.1"]);
-        let config = self.place(&bootstrap, "127.0.0.1:7443", "FOLDER/state", &signed, |place| {
-            place.config(0)
-        });
+        let config = self
+            .place(&bootstrap, "127.0.0.1:7443", "FOLDER/state", &signed, |place| place.config(0));
         let made = Tollgate::run(own_address(), &config, &["kafka", "init"]);
         assert!(made.status.success(), "{made:?}");
     }
@@ -133,7 +133,8 @@ impl World {
 
     /// Starts a gateway. `way` is where it finds Kafka, and where the others find it.
     fn join(&mut self, number: usize, way: Ipv4Addr) {
-        let real = std::fs::read_to_string(self.broker.folder().join(format!("way-{}", number + 1)));
+        let real =
+            std::fs::read_to_string(self.broker.folder().join(format!("way-{}", number + 1)));
         let real: Vec<SocketAddr> =
             real.unwrap().trim().split(',').map(|address| address.parse().unwrap()).collect();
         let listens = |broker: usize| SocketAddr::from((way, KAFKA_PORT + broker as u16));
@@ -151,9 +152,8 @@ impl World {
         let signed = self.authority.sign(&format!("gateway-{number}"), &[&way.to_string()]);
         let clock = WallClock::new(self._folder.path(), &number.to_string());
         let disk = SmallDisk::mount(DISK);
-        let config = self.place(&brokers, &advertise, &state(disk.as_ref()), &signed, |place| {
-            place.config(1)
-        });
+        let config = self
+            .place(&brokers, &advertise, &state(disk.as_ref()), &signed, |place| place.config(1));
         let environment = clock.as_ref().map(WallClock::environment).unwrap_or_default();
         let gateway = Tollgate::start_in(address, &config, environment);
         self.note_pid(number, &gateway);
@@ -292,7 +292,8 @@ impl World {
         for (number, member) in self.members.iter().enumerate() {
             let from = member.gateway.lock().await.folder();
             for name in ["log", "access.log"] {
-                let _ = std::fs::copy(from.join(name), folder.join(format!("gateway-{number}.{name}")));
+                let _ =
+                    std::fs::copy(from.join(name), folder.join(format!("gateway-{number}.{name}")));
             }
         }
     }

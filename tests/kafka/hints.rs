@@ -54,8 +54,7 @@ fn a_new_leader_is_found_without_the_hint_of_the_old_one() {
         .set("group.id", "nobody")
         .set("debug", "metadata")
         .set_log_level(RDKafkaLogLevel::Debug);
-    let consumer =
-        BaseConsumer::<Log>::from_config_and_context(&config, log.clone()).unwrap();
+    let consumer = BaseConsumer::<Log>::from_config_and_context(&config, log.clone()).unwrap();
     let mut list = TopicPartitionList::new();
     list.add_partition_offset("t", 0, Offset::Beginning).unwrap();
     consumer.assign(&list).unwrap();

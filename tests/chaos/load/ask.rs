@@ -32,8 +32,7 @@ impl Load {
     ) {
         let sent = self.now();
         let load = Arc::clone(self);
-        let mut asking =
-            tokio::spawn(async move { load.ask(number, entry, unsafe_method).await });
+        let mut asking = tokio::spawn(async move { load.ask(number, entry, unsafe_method).await });
         let definite = match timeout(HEDGE, &mut asking).await {
             Ok(outcome) => outcome.unwrap().is_definite(),
             Err(_) => false,

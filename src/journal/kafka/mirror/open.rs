@@ -177,13 +177,14 @@ impl Origin<'_> {
                 continue;
             }
             let number = i32::try_from(*partition).unwrap_or(i32::MAX);
-            let there =
-                watermarks(self.consumer.client(), &topic, number, ASK).is_ok_and(|(first, end)| {
+            let there = watermarks(self.consumer.client(), &topic, number, ASK).is_ok_and(
+                |(first, end)| {
                     let within = |offset: Offset| {
                         i64::try_from(offset).is_ok_and(|at| at >= first && at < end)
                     };
                     within(*offset) && (within(held.next) || i64::try_from(held.next) == Ok(end))
-                });
+                },
+            );
             if there {
                 asked.insert(*partition, (*offset, claim));
             }
