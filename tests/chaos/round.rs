@@ -57,10 +57,13 @@ pub async fn play(world: &World, plan: &Round, turn: usize, seed: u64, until: In
     stage.one_by_one(&plan.alone, until).await;
     let lanes = plan.storm.iter().map(|lane| stage.one_after_the_other(lane, until));
     futures::future::join_all(lanes).await;
-    stage.note(world.until_settled().await);
+    let settled = world.until_settled().await;
     stage.load.stop();
     clients.await.unwrap();
-    stage.judge(started).await
+    // Gateways that are not well can't be asked for each account.
+    let accounts = if settled.is_ok() { stage.load.opened() } else { &[] };
+    stage.note(settled);
+    stage.judge(accounts, started).await
 }
 
 impl Stage<'_> {
@@ -100,10 +103,9 @@ impl Stage<'_> {
     }
 
     /// Nothing is under way any more, and nothing is wrong.
-    async fn judge(self, started: Instant) -> Played {
+    async fn judge(&self, accounts: &[Account], started: Instant) -> Played {
         let healed_at = self.load.now();
         self.world.witness.may_fail(false);
-        let accounts = self.load.opened();
         let healed = self.of_each(accounts, async |_, account| self.used(0, account).await).await;
         let used_up = self.of_each(accounts, async |number, _| self.load.use_up(number).await);
         for result in used_up.await {
@@ -112,7 +114,7 @@ impl Stage<'_> {
         let folds = self.of_each(accounts, async |_, account| self.folds(account).await).await;
         let done = std::mem::take(&mut *self.done.lock().unwrap());
         let seen = self.load.seen();
-        let mut by_account: Vec<Vec<Seen>> = vec![Vec::new(); accounts.len()];
+        let mut by_account: Vec<Vec<Seen>> = vec![Vec::new(); self.load.accounts.len()];
         seen.iter().for_each(|seen| by_account[seen.account as usize].push(*seen));
         let (mut verdicts, mut all_outages) = (Vec::new(), Vec::new());
         for (number, account) in accounts.iter().enumerate() {
@@ -130,7 +132,7 @@ impl Stage<'_> {
             };
             verdicts.push((account.rule.name, case.judge()));
         }
-        let violations = self.violations.into_inner().unwrap();
+        let violations = std::mem::take(&mut *self.violations.lock().unwrap());
         let lasted = started.elapsed();
         Played { done, seen, outages: all_outages, verdicts, violations, lasted }
     }

@@ -28,6 +28,8 @@ use crate::witness::Witness;
 const DISK: u32 = 96;
 /// How long anything may take that must come. Several faults of brokers may fall into it.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// The last words of a gateway that found no Kafka for a minute at its start.
+const IN_VAIN: &str = "tollgate can't start: no Kafka broker";
 const KAFKA_PORT: u16 = 9092;
 const FLEET_PORT: u16 = 7443;
 
@@ -211,7 +213,8 @@ impl World {
         let started = Instant::now();
         loop {
             if self.ended_by_itself(number) {
-                return Err(format!("gateway {number} is gone"));
+                // `revive` looks into it.
+                return Ok(());
             }
             let answer = self.client.get(self.admin_url(number, "/ready")).send().await;
             let last = match answer {
@@ -234,10 +237,10 @@ impl World {
         ended && !self.members[number].is_down.load(Ordering::SeqCst)
     }
 
-    /// Starts gateways again that ended although nobody ended them.
+    /// Starts gateways again that ended although nobody ended them, as a supervisor does.
     ///
     /// # Errors
-    /// There was one.
+    /// There was one that had not just waited for Kafka in vain.
     pub async fn revive(&self) -> Result<(), String> {
         for number in 0..GATEWAYS {
             if !self.ended_by_itself(number) {
@@ -248,6 +251,10 @@ impl World {
             let log = gateway.log();
             let last: Vec<&str> = log.lines().rev().take(3).collect();
             self.start_again(number, &mut gateway);
+            if last.iter().any(|line| line.starts_with(IN_VAIN)) {
+                println!("  gateway {number} has waited a minute for Kafka, and is started again");
+                continue;
+            }
             return Err(format!("gateway {number} ended by itself: {status}; its log: {last:?}"));
         }
         Ok(())
@@ -265,6 +272,7 @@ impl World {
         let started = Instant::now();
         let mut before = self.ownership().await;
         loop {
+            self.revive().await?;
             tokio::time::sleep(Duration::from_millis(700)).await;
             let now = self.ownership().await;
             if now == before && now.iter().all(|view| view.is_ok() && *view == now[0]) {
