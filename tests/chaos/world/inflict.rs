@@ -172,6 +172,8 @@ impl World {
 
     async fn step_clock(&self, number: usize, seconds: i64, lasts: Duration) {
         let Some(clock) = &self.members[number].clock else { return };
+        // Nothing starts meanwhile: librdkafka waits for its first answers by the wall clock.
+        let _gateway = self.members[number].gateway.lock().await;
         clock.set(seconds);
         sleep(lasts).await;
         clock.set(0);
