@@ -6,6 +6,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends cmake perl pkg-
 WORKDIR /src
 # Dependencies first: they change seldom, so their layer is kept.
 COPY Cargo.toml Cargo.lock build.rs ./
+COPY src/journal/kafka/leader_hints.c src/journal/kafka/
 RUN mkdir -p src/bin/demo-bank load-tests \
     && echo 'fn main() {}' | tee src/main.rs src/bin/demo-bank/main.rs load-tests/bench-peer.rs >/dev/null \
     && touch src/lib.rs \

@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
-.PHONY: help setup kafka demo demo-fleet test lint docs bench figures load service fuzz
+.PHONY: help setup kafka demo demo-fleet test chaos lint docs bench figures load service fuzz
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -25,6 +25,11 @@ demo-fleet: setup ## The same through three gateways on a real Kafka, one of the
 test: setup ## All tests
 	@scripts/kafka.sh fetch >/dev/null
 	@cargo test --all-targets
+
+chaos: setup ## 1,000 faults against a fleet on real Kafka, judged by what clients saw (an hour; docs/chaos.md)
+	@scripts/kafka.sh fetch >/dev/null
+	@CHAOS_SEED=$${CHAOS_SEED:-$$RANDOM} CHAOS_FAULTS=$${CHAOS_FAULTS:-1000} CHAOS_BROKERS=$${CHAOS_BROKERS:-1,3} \
+		cargo test --test chaos the_count_is_exact_whatever_happens -- --nocapture
 
 lint: setup ## Format, lints, licences and sources
 	@cargo fmt --check

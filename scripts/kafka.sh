@@ -16,6 +16,9 @@
 #                               Default: free ones
 #       --host ADDRESS          where they listen and say to be reached (127.0.0.1)
 #       --advertise-port BASE   say BASE, BASE+1, .. to clients instead: those of a proxy before it
+#       --way HOST:PORT         one more listener for clients, which says to be reached at HOST and PORT,
+#                               PORT+1, ..: a proxy of some clients' own. May be given again; where the
+#                               first really listens is in DIRECTORY/way-1 (HOST:PORT, ..), and so on
 #       --tls                   clients must speak TLS; certificates in DIRECTORY/tls (ca.pem,
 #                               broker.pem, broker.key, client.pem, client.key) are made unless there
 #       --client-certificates   with --tls: clients must show a certificate of that authority. A user
@@ -136,16 +139,17 @@ fetch() {
 
 # ---- run
 
-brokers=1 port= host=127.0.0.1 advertise_port= tls= client_certificates= acls= temporary= users=()
+brokers=1 port= host=127.0.0.1 advertise_port= tls= client_certificates= acls= temporary= users=() ways=()
 
 options() {
   while (($#)); do
     case $1 in
-      --brokers | --port | --host | --advertise-port | --sasl) [[ $# -ge 2 ]] || fail "$1 needs a value" ;;&
+      --brokers | --port | --host | --advertise-port | --way | --sasl) [[ $# -ge 2 ]] || fail "$1 needs a value" ;;&
       --brokers) brokers=$2 && shift ;;
       --port) port=$2 && shift ;;
       --host) host=$2 && shift ;;
       --advertise-port) advertise_port=$2 && shift ;;
+      --way) ways+=("$2") && shift ;;
       --tls) tls=1 ;;
       --client-certificates) client_certificates=1 ;;
       --sasl) users+=("$2") && shift ;;
@@ -210,6 +214,7 @@ client_port() { echo $((base + $1 - 1)); }
 told_port() { echo $((${advertise_port:-$base} + $1 - 1)); }
 admin_port() { echo $((base + brokers + $1 - 1)); }
 controller_port() { echo $((base + 2 * brokers + $1 - 1)); }
+way_port() { echo $((base + (2 + way) * brokers + $1 - 1)); } # way: its number
 
 addresses() { # by a function that names ports
   local list=() each
@@ -218,7 +223,13 @@ addresses() { # by a function that names ports
 }
 
 properties() { # of broker N
-  local voters=() each copies=$brokers
+  local voters=() each copies=$brokers way protocols= listeners= told=
+  for ((way = 1; way <= ${#ways[@]}; way++)); do
+    each=${ways[way - 1]}
+    protocols+=,WAY$way:$(client_protocol)
+    listeners+=,WAY$way://$host:$(way_port "$1")
+    told+=,WAY$way://${each%:*}:$((${each##*:} + $1 - 1))
+  done
   for ((each = 1; each <= brokers; each++)); do voters+=("$each@$host:$(controller_port "$each")"); done
   cat <<PROPERTIES
 process.roles=broker,controller
@@ -226,9 +237,9 @@ node.id=$1
 controller.quorum.voters=$(IFS=, && echo "${voters[*]}")
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=ADMIN
-listener.security.protocol.map=CLIENT:$(client_protocol),ADMIN:PLAINTEXT,CONTROLLER:PLAINTEXT
-listeners=CLIENT://$host:$(client_port "$1"),ADMIN://$host:$(admin_port "$1"),CONTROLLER://$host:$(controller_port "$1")
-advertised.listeners=CLIENT://$host:$(told_port "$1"),ADMIN://$host:$(admin_port "$1")
+listener.security.protocol.map=CLIENT:$(client_protocol),ADMIN:PLAINTEXT,CONTROLLER:PLAINTEXT$protocols
+listeners=CLIENT://$host:$(client_port "$1"),ADMIN://$host:$(admin_port "$1"),CONTROLLER://$host:$(controller_port "$1")$listeners
+advertised.listeners=CLIENT://$host:$(told_port "$1"),ADMIN://$host:$(admin_port "$1")$told
 log.dirs=$directory/broker-$1
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
@@ -377,11 +388,13 @@ run() {
   trap 'end_all 0' TERM INT HUP
   local try
   for try in {1..5}; do
-    base=${port:-$(free_ports $((3 * brokers)))}
+    base=${port:-$(free_ports $(((3 + ${#ways[@]}) * brokers)))}
     start_all && break
     ((try < 5)) || fail "there are no free ports"
   done
   addresses admin_port >"$directory/admin"
+  local way
+  for ((way = 1; way <= ${#ways[@]}; way++)); do addresses way_port >"$directory/way-$way"; done
   addresses told_port >"$directory/bootstrap.part"
   mv "$directory/bootstrap.part" "$directory/bootstrap"
   echo ready

@@ -5,9 +5,10 @@ mod load;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use load::{Dice, Load};
+use load::Load;
 
 use crate::quota::{a_while_ago, used};
+use crate::shared::dice::Dice;
 use crate::support::gateway::base_config;
 use crate::support::{Bank, Tollgate, eventually};
 

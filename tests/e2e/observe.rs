@@ -428,7 +428,7 @@ async fn after_logrotate_and_sighup_lines_go_to_the_new_file() {
         has(&old, &between).then_some(()).ok_or("none")
     })
     .await;
-    gateway.process().signal("HUP");
+    gateway.hang_up();
     eventually("the file to be opened again", async || fs::metadata(&file)).await;
     let after = gateway.get("/fixed", "").await;
     line_of(&gateway, &after).await;

@@ -22,8 +22,10 @@ impl Manager {
         Self { socket, folder }
     }
 
-    fn environment(&self) -> String {
-        format!("NOTIFY_SOCKET={}", self.folder.path().join("notify").display())
+    /// As it would set it for the gateway.
+    fn environment(&self) -> Vec<(String, String)> {
+        let socket = self.folder.path().join("notify").display().to_string();
+        [("NOTIFY_SOCKET".into(), socket), ("WATCHDOG_USEC".into(), "300000".into())].into()
     }
 
     /// Waits for a message with this line; what was in it, and in all before it.
@@ -49,9 +51,7 @@ async fn the_service_manager_is_told_of_start_reload_life_and_stop() {
     let bank = Bank::start().await;
     let manager = Manager::new();
     let config = base_config(&bank) + HELLO;
-    let environment = manager.environment();
-    let under = ["env", &environment, "WATCHDOG_USEC=300000"];
-    let gateway = Tollgate::start_under(&under, own_address(), &config);
+    let gateway = Tollgate::start_in(own_address(), &config, manager.environment());
     manager.told("READY=1").await;
     let answer = gateway.client().get(gateway.url("/hello")).send().await.unwrap();
     assert_eq!(answer.status(), 200, "it serves when it says so");
@@ -79,9 +79,8 @@ async fn the_service_manager_is_told_of_start_reload_life_and_stop() {
 async fn a_stuck_gateway_gives_no_sign_of_life() {
     let bank = Bank::start().await;
     let manager = Manager::new();
-    let environment = manager.environment();
-    let under = ["env", &environment, "WATCHDOG_USEC=300000"];
-    let mut gateway = Tollgate::start_under(&under, own_address(), &(base_config(&bank) + HELLO));
+    let config = base_config(&bank) + HELLO;
+    let mut gateway = Tollgate::start_in(own_address(), &config, manager.environment());
     manager.told("WATCHDOG=1").await;
     gateway.process().signal("STOP");
     // What was on its way by then.
@@ -98,7 +97,8 @@ async fn open_files_are_raised_to_what_the_system_grants_and_too_few_are_told() 
     let config = base_config(&bank) + HELLO;
     let limits = async |shell: &str| {
         let exec = format!("{shell}; exec \"$@\"");
-        let gateway = Tollgate::start_under(&["sh", "-c", &exec, "sh"], own_address(), &config);
+        let under = ["sh", "-c", &exec, "sh"].map(str::to_owned).to_vec();
+        let gateway = Tollgate::start_under(under, own_address(), &config);
         gateway.until_ready().await;
         let limits = std::fs::read_to_string(format!("/proc/{}/limits", gateway.pid())).unwrap();
         let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();

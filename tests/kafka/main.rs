@@ -4,6 +4,7 @@ mod broker;
 mod brokers;
 mod copies;
 mod feed;
+mod hints;
 mod journal;
 mod secure;
 mod site;

@@ -2,5 +2,6 @@
 #![allow(dead_code, reason = "each kind takes what it needs")]
 
 pub mod authority;
+pub mod dice;
 pub mod files;
 pub mod small_disk;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientContext;
+use rdkafka::client::Client;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -91,6 +92,38 @@ fn protocol(settings: &model::Kafka) -> &'static str {
     }
 }
 
+/// A partition's first offset and one past its last. Blocks for up to thrice the time.
+///
+/// Where librdkafka asks is what it remembers of leaders. It remembers also that a partition had
+/// none, as while brokers start, and does not ask again for minutes if nothing else does: so that
+/// is done here.
+pub(crate) fn watermarks<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    partition: i32,
+    within: Duration,
+) -> Result<(i64, i64), KafkaError> {
+    match client.fetch_watermarks(topic, partition, within) {
+        Err(error) if is_of_memory(&error) => {
+            client.fetch_metadata(Some(topic), within)?;
+            client.fetch_watermarks(topic, partition, within)
+        }
+        other => other,
+    }
+}
+
+fn is_of_memory(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+        )
+    )
+}
+
 /// As librdkafka wants times.
 pub(crate) fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
@@ -171,6 +204,9 @@ impl ConsumerContext for Context {}
 mod tests {
     use std::path::PathBuf;
 
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::mocking::MockCluster;
+
     use super::*;
     use crate::config::model::{Kafka, KafkaSasl, KafkaTls, Secret};
 
@@ -186,6 +222,20 @@ mod tests {
             session_timeout: Duration::from_secs(10),
             cache_retention: Duration::from_secs(86_400),
         }
+    }
+
+    #[test]
+    fn a_partition_that_had_no_leader_is_asked_about_anew() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 1, 1).unwrap();
+        cluster.partition_leader("t", 0, None).unwrap();
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", cluster.bootstrap_servers()).set("group.id", "nobody");
+        let consumer: BaseConsumer = config.create().unwrap();
+        let ask = || watermarks(consumer.client(), "t", 0, Duration::from_secs(5));
+        assert!(ask().is_err());
+        cluster.partition_leader("t", 0, Some(1)).unwrap();
+        assert_eq!(ask().unwrap(), (0, 0));
     }
 
     fn tls() -> KafkaTls {

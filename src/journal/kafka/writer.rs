@@ -11,7 +11,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use super::ACCOUNT_KEY;
-use super::client::{Context, client_config, millis, partition_number, words};
+use super::client::{Context, client_config, millis, partition_number, watermarks, words};
 use super::health::Health;
 use super::read_back::ReadBack;
 use super::reader;
@@ -85,11 +85,8 @@ impl Writer {
     /// connections are busy waiting for records.
     pub fn watermarks(&self, partition: u32) -> Result<(Offset, Offset), JournalError> {
         let number = partition_number(partition);
-        let (first, end) = self
-            .producer()
-            .get()?
-            .client()
-            .fetch_watermarks(&self.topic, number, ASK)
+        let producer = self.producer();
+        let (first, end) = watermarks(producer.get()?.client(), &self.topic, number, ASK)
             .map_err(|error| reader::cannot_read(partition, &error))?;
         let offset = |number| Offset::try_from(number).unwrap_or_default();
         Ok((offset(first), offset(end)))

@@ -18,7 +18,7 @@ use super::codec;
 use super::event::ChangeEvent;
 use super::position::{Checkpoint, Source};
 use super::statistics::Context;
-use crate::journal::kafka::client::{partition_number, reader_config, words};
+use crate::journal::kafka::client::{partition_number, reader_config, watermarks, words};
 use crate::observe::{CacheFeedEvent, CacheFeedRecord};
 use crate::vault::disk::Shared;
 
@@ -198,8 +198,8 @@ impl Reader {
         let later = self.first_later(consumer, known)?;
         let (mut starts, mut ahead) = (Vec::new(), Ahead::new());
         for partition in 0..partitions {
-            let (low, high) =
-                consumer.fetch_watermarks(&self.topic, partition_number(partition), ANSWER)?;
+            let number = partition_number(partition);
+            let (low, high) = watermarks(consumer.client(), &self.topic, number, ANSWER)?;
             let (low, high) = (unsigned(low), unsigned(high));
             let start = Checkpoint { next: low, newest: 0, purged: low };
             let checkpoint = known.get(&partition).copied().unwrap_or(start);

@@ -93,7 +93,7 @@ async fn a_signal_and_the_admin_port_reload_what_no_watch_can_see() {
     until_says(&gateway, "/part", "one").await;
 
     point_to(folder.path(), "two");
-    gateway.process().signal("HUP");
+    gateway.hang_up();
     until_says(&gateway, "/part", "two").await;
 
     point_to(folder.path(), "three");

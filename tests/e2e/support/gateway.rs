@@ -17,6 +17,7 @@ pub struct Tollgate {
     process: Process,
     folder: TempDir,
     address: Ipv4Addr,
+    under: Vec<String>,
     client: reqwest::Client,
 }
 
@@ -87,17 +88,23 @@ impl Tollgate {
 
     /// The same at an address that is known before.
     pub fn start_at(address: Ipv4Addr, config: &str) -> Self {
-        Self::start_under(&[], address, config)
+        Self::start_under(Vec::new(), address, config)
     }
 
-    /// The same by way of a command that runs it in its own place, such as `env NAME=VALUE`.
-    pub fn start_under(command: &[&str], address: Ipv4Addr, config: &str) -> Self {
+    /// The same with more in its environment, at each of its starts.
+    pub fn start_in(address: Ipv4Addr, config: &str, environment: Vec<(String, String)>) -> Self {
+        let set = environment.iter().map(|(name, value)| format!("{name}={value}"));
+        Self::start_under(["env".to_owned()].into_iter().chain(set).collect(), address, config)
+    }
+
+    /// The same by way of a command that runs it in its own place, at each of its starts.
+    pub fn start_under(under: Vec<String>, address: Ipv4Addr, config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let client =
             reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         write_config(folder.path(), address, config);
-        let process = launch(folder.path(), command);
-        Self { process, folder, address, client }
+        let process = launch(folder.path(), &under);
+        Self { process, folder, address, under, client }
     }
 
     /// Runs a command on a configuration, to its end.
@@ -153,6 +160,11 @@ impl Tollgate {
         self.process.signal("TERM");
     }
 
+    /// SIGHUP: it reads its configuration again.
+    pub fn hang_up(&self) {
+        self.process.signal("HUP");
+    }
+
     /// SIGTERM, and waits until it has ended.
     pub async fn terminate_and_wait(self) -> std::process::ExitStatus {
         self.terminate();
@@ -188,7 +200,12 @@ impl Tollgate {
     /// kill -9 and a new start on the same directory, without waiting until it is ready.
     pub fn crash_and_relaunch(&mut self) {
         self.process.kill();
-        self.process = launch(self.folder.path(), &[]);
+        self.relaunch();
+    }
+
+    /// A new start on the same directory, once it has ended.
+    pub fn relaunch(&mut self) {
+        self.process = launch(self.folder.path(), &self.under);
     }
 
     pub async fn get(&self, path: &str, token: &str) -> Answer {
@@ -259,11 +276,11 @@ fn write_config(folder: &Path, address: Ipv4Addr, config: &str) {
     fs::rename(beside, folder.join("tollgate.yaml")).unwrap();
 }
 
-fn launch(folder: &Path, under: &[&str]) -> Process {
+fn launch(folder: &Path, under: &[String]) -> Process {
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    let words = [under, &[PROGRAM]].concat();
+    let words = [under, &[PROGRAM.to_owned()]].concat();
     Process::start(
-        Command::new(words[0])
+        Command::new(&words[0])
             .args(&words[1..])
             .args(["run", "--config"])
             .arg(folder.join("tollgate.yaml"))

@@ -18,7 +18,7 @@ use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use super::keeper::{self, Keeper};
 use super::{Mirror, Shared, State};
 use crate::config::model;
-use crate::journal::kafka::client::{Context, partition_number, reader_config};
+use crate::journal::kafka::client::{Context, partition_number, reader_config, watermarks};
 use crate::journal::kafka::health::Health;
 use crate::journal::store::Store;
 use crate::journal::{Claim, JournalError, Offset, Record};
@@ -80,7 +80,7 @@ fn try_open(
     for partition in held.keys().filter(|partition| !standing.contains(partition)) {
         tracing::warn!(
             partition,
-            "the local copy of this partition is thrown away: Kafka no longer has the claim that \
+            "the local copy of this partition is thrown away: Kafka does not show the claim that \
              stands in it"
         );
         keeper::clear(&store, *partition).map_err(fjall)?;
@@ -177,13 +177,14 @@ impl Origin<'_> {
                 continue;
             }
             let number = partition_number(*partition);
-            let there =
-                self.consumer.fetch_watermarks(&topic, number, ASK).is_ok_and(|(first, end)| {
+            let there = watermarks(self.consumer.client(), &topic, number, ASK).is_ok_and(
+                |(first, end)| {
                     let within = |offset: Offset| {
                         i64::try_from(offset).is_ok_and(|at| at >= first && at < end)
                     };
                     within(*offset) && (within(held.next) || i64::try_from(held.next) == Ok(end))
-                });
+                },
+            );
             if there {
                 asked.insert(*partition, (*offset, claim));
             }

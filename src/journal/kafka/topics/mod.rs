@@ -11,7 +11,7 @@ mod setting;
 mod wanted;
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
 use serde::Serialize;
@@ -241,11 +241,24 @@ fn worst_first(findings: &mut [Finding]) {
 }
 
 /// For a start: refuses topics with which counts would not be exact, and gives what else an
-/// operator should know. `patience`: how long to wait for Kafka.
+/// operator should know. `patience`: how long to wait for Kafka, also if it goes away in the middle.
 ///
 /// # Errors
 /// [`TopicsError::Unsafe`], and the others if Kafka can't be asked.
 pub fn refuse_unsafe(config: &Config, patience: Duration) -> Result<Vec<Finding>, TopicsError> {
+    let started = Instant::now();
+    loop {
+        let left = patience.saturating_sub(started.elapsed());
+        match look_for_unsafe(config, left) {
+            Err(error @ TopicsError::Unanswered { .. }) if !left.is_zero() => {
+                tracing::warn!(%error, "Kafka is asked again");
+            }
+            other => return other,
+        }
+    }
+}
+
+fn look_for_unsafe(config: &Config, patience: Duration) -> Result<Vec<Finding>, TopicsError> {
     let (kafka, session) = open(config, patience)?;
     let tools = Tools::new(kafka);
     let mut findings = Vec::new();
