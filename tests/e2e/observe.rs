@@ -414,7 +414,7 @@ async fn the_access_log_goes_to_a_file_to_standard_output_or_nowhere() {
 #[tokio::test]
 async fn after_logrotate_and_sighup_lines_go_to_the_new_file() {
     let bank = Bank::start().await;
-    let mut gateway = Tollgate::start(&config(&bank)).await;
+    let gateway = Tollgate::start(&config(&bank)).await;
     let (file, old) = (gateway.folder().join("access.log"), gateway.folder().join("access.log.1"));
     let first = gateway.get("/fixed", "").await;
     line_of(&gateway, &first).await;

@@ -89,7 +89,7 @@ async fn a_signal_and_the_admin_port_reload_what_no_watch_can_see() {
     point_to(folder.path(), "one");
     symlink(at("hidden/middle/x.yaml"), at("outer.yaml")).unwrap();
     let include = format!("include: [\"{}\"]\n", at("outer.yaml").display());
-    let mut gateway = Tollgate::start(&(include + &config(&bank, "one"))).await;
+    let gateway = Tollgate::start(&(include + &config(&bank, "one"))).await;
     until_says(&gateway, "/part", "one").await;
 
     point_to(folder.path(), "two");
