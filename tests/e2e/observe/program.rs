@@ -33,10 +33,13 @@ fn lines(gateway: &Tollgate) -> Vec<Value> {
 async fn the_log_says_what_serves_where_and_nothing_of_the_machine_that_built_it() {
     let bank = Bank::start().await;
     let gateway = Tollgate::start(&(base_config(&bank) + ROUTES)).await;
-    let all = lines(&gateway);
-    let serving: Vec<_> =
-        all.iter().filter(|line| line["fields"]["message"] == "serving").collect();
-    let [serving] = &serving[..] else { panic!("{all:#?}") };
+    // The admin port answers a moment before.
+    let serving = eventually("the line that it serves", async || {
+        let mut all = lines(&gateway);
+        let serving = all.iter().position(|line| line["fields"]["message"] == "serving");
+        serving.map(|at| all.remove(at)).ok_or(all)
+    })
+    .await;
     let fields = &serving["fields"];
     assert_eq!(fields["listening"], format!("http://{}:8080", gateway.address()));
     assert_eq!(fields["admin"], format!("{}:9901", gateway.address()));
