@@ -5,7 +5,7 @@ use aws_lc_rs::digest;
 use super::model::Config;
 use super::problem::Problems;
 use super::report::Report;
-use super::schema::schema;
+use super::schema::form;
 use super::source::{self, Environment, Tree};
 use super::{check, structure};
 
@@ -60,7 +60,7 @@ pub(super) fn load_with(path: &Path, environment: &Environment<'_>) -> Result<Co
 
 fn judge(tree: Option<Tree>, mut report: Report) -> Result<Config, Problems> {
     let Some(mut tree) = tree else { return Err(report.into_problems()) };
-    let broken = structure::check(&mut tree.root, &schema(), &mut report);
+    let broken = structure::check(&mut tree.root, form(), &mut report);
     match check::check(&tree.root, &broken, &mut report) {
         Some(config) => Ok(Config {
             shown: tree.shown.into(),

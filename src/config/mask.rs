@@ -68,12 +68,15 @@ fn add(hidden: &mut Vec<Range<usize>>, range: Range<usize>) {
 
 /// Finds the secret values of one line. Gives the column of a key whose value goes on below.
 fn scan_line(line: &str, found: &mut Vec<Range<usize>>) -> Option<usize> {
+    // Both once for the line: it may have megabytes, and a key every few bytes.
+    let line = line.trim_end();
+    let bracket = line.find(['{', '[']);
     let mut from = 0;
     while let Some((column, value_at)) = next_secret_key(line, from) {
         let rest = line.get(value_at..).unwrap_or_default();
-        let value = rest.trim();
-        let start = value_at + (rest.len() - rest.trim_start().len());
-        match value_length(value, line.get(..column).unwrap_or_default()) {
+        let value = rest.trim_start();
+        let start = value_at + (rest.len() - value.len());
+        match value_length(value, bracket.is_some_and(|at| at < column)) {
             Some(length) if length > 0 => {
                 let text = value.get(..length).unwrap_or_default().trim_end();
                 found.push(start..start + text.len());
@@ -121,13 +124,13 @@ fn next_secret_key(line: &str, from: usize) -> Option<(usize, usize)> {
 }
 
 /// How long the value is; `None` if it may go on in the next line.
-fn value_length(value: &str, before: &str) -> Option<usize> {
+fn value_length(value: &str, in_brackets: bool) -> Option<usize> {
     let first = value.chars().next()?;
     match first {
         '#' | '|' | '>' | '&' | '!' => None,
         '[' => value.find(']').map(|end| end + 1),
         quote @ ('"' | '\'') => closing(value.get(1..)?, quote).map(|end| end + 2),
-        _ if before.contains(['{', '[']) && !value.starts_with("${") => {
+        _ if in_brackets && !value.starts_with("${") => {
             Some(value.find([',', '}', ']']).unwrap_or(value.len()))
         }
         _ => None,

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -68,8 +69,9 @@ impl Source {
 
     fn place(&self, span: Span) -> Place {
         let (line, bytes) = self.line_at(span.start);
-        let text = self.text.get(bytes.clone()).unwrap_or_default();
-        let end = span.end.min(bytes.start + text.trim_end().len()).max(span.start);
+        // Only what is meant is looked at: the line may have megabytes, and a thousand problems.
+        let meant = self.text.get(span.start..span.end.min(bytes.end)).unwrap_or_default();
+        let end = span.start + meant.trim_end().len();
         let from = self.characters(bytes.start..span.start);
         let to = from + self.characters(span.start..end);
         let near = self.near(span.start, &bytes);
@@ -108,12 +110,14 @@ struct Place {
 #[derive(Debug, Default)]
 pub struct Report {
     sources: Vec<Source>,
+    /// In the order of reading; the set knows them too, since there may be very many.
     files: Vec<PathBuf>,
+    known_files: HashSet<PathBuf>,
     /// Digests of files that are not YAML: secrets, keys, certificates.
     others: Vec<Vec<u8>>,
     found: Vec<Problem>,
     /// Places about which enough is said.
-    settled: Vec<Span>,
+    settled: HashSet<Span>,
     /// Those beyond [`MAX_PROBLEMS`]: a megabyte of nonsense must not become a gigabyte of help.
     more: usize,
     spare: Problem,
@@ -139,7 +143,7 @@ impl Report {
     /// Notes that the configuration depends on a file or folder.
     pub fn depends_on(&mut self, path: impl Into<PathBuf>) {
         let path = path.into();
-        if !self.files.contains(&path) {
+        if self.known_files.insert(path.clone()) {
             self.files.push(path);
         }
     }
@@ -218,7 +222,7 @@ impl Report {
 
     /// Further problems at a place would only follow from one that is noted.
     pub fn settle(&mut self, span: Span) {
-        self.settled.push(span);
+        self.settled.insert(span);
     }
 
     /// Notes a problem with a file as a whole.

@@ -25,13 +25,17 @@ impl<'t> Spot<'t> {
     /// The place below a key.
     pub fn key(&self, name: &str) -> Self {
         let entry = self.node.and_then(|node| node.entry(name));
-        let path = if self.path.is_empty() { name.into() } else { format!("{}.{name}", self.path) };
         Self {
             node: entry.map(|entry| &entry.node),
             key: entry.map_or(self.key, |entry| entry.key_span),
-            path,
+            path: self.path_of(name),
             secret: self.secret || mask::is_secret_key(name),
         }
+    }
+
+    /// The path of [`Spot::key`], without a look at what is written there.
+    pub fn path_of(&self, name: &str) -> String {
+        if self.path.is_empty() { name.into() } else { format!("{}.{name}", self.path) }
     }
 
     /// The place below the key that stands at this position: quicker than by name where there may

@@ -1,10 +1,14 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::Check;
 use crate::config::nearest::suggestion;
 use crate::config::raw::Fields;
 use crate::config::spot::Spot;
+
+/// Problems beyond which nobody is told what may have been meant: each search goes through all
+/// names there are.
+const MAX_HINTED: usize = 100;
 
 /// Things that are referred to by name.
 pub(super) struct Named<T> {
@@ -43,6 +47,10 @@ impl<T> Named<T> {
         if !check.broken.name(self.section, name) {
             let section = self.section;
             let message = format!("{} is not defined in `{section}`", at.quoted());
+            if check.report.count() >= MAX_HINTED {
+                check.error(at, message);
+                return None;
+            }
             let known = self.known.keys().map(|name| &**name).chain(check.broken.names(section));
             let hint = suggestion(name, known);
             check.error(at, message).hint(hint.unwrap_or_else(|| format!("`{section}` is empty")));
@@ -59,9 +67,10 @@ impl<T> Named<T> {
         check: &mut Check<'_>,
     ) -> Vec<(Spot<'t>, Arc<T>)> {
         let mut found = Vec::with_capacity(names.len());
+        let mut seen = HashSet::with_capacity(names.len());
         for (position, name) in names.iter().enumerate() {
             let place = at.item(position);
-            if names.iter().take(position).any(|earlier| earlier == name) {
+            if !seen.insert(name) {
                 check.error(&place, format!("`{name}` is here twice"));
             } else if let Some(it) = self.find(name, &place, check) {
                 found.push((place, it));

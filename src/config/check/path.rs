@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
@@ -9,6 +10,7 @@ use crate::config::spot::Spot;
 /// Reads the hosts that a route takes.
 pub(super) fn hosts(texts: &[String], at: &Spot<'_>, check: &mut Check<'_>) -> Vec<HostPattern> {
     let mut hosts = Vec::with_capacity(texts.len());
+    let mut seen = HashSet::with_capacity(texts.len());
     for (position, text) in texts.iter().enumerate() {
         let place = at.item(position);
         let lower = text.trim_end_matches('.').to_ascii_lowercase();
@@ -16,7 +18,7 @@ pub(super) fn hosts(texts: &[String], at: &Spot<'_>, check: &mut Check<'_>) -> V
             Some(rest) if address::is_host_name(rest) => {
                 HostPattern::Wildcard(format!(".{rest}").into())
             }
-            None if address::is_host_name(&lower) => HostPattern::Exact(lower.into()),
+            None if address::is_host_name(&lower) => HostPattern::Exact(lower.as_str().into()),
             _ => {
                 let message = format!("{} is not a host", place.quoted());
                 let problem = check.error(&place, message);
@@ -29,7 +31,7 @@ pub(super) fn hosts(texts: &[String], at: &Spot<'_>, check: &mut Check<'_>) -> V
                 continue;
             }
         };
-        if hosts.contains(&host) {
+        if !seen.insert(lower) {
             check.error(&place, format!("{} is here twice", place.quoted()));
         }
         hosts.push(host);

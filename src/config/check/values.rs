@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use http::HeaderName;
 
 use super::Check;
@@ -102,10 +104,11 @@ pub(super) fn source(text: &str, at: &Spot<'_>, check: &mut Check<'_>) -> Option
 /// Reads names of values; one that comes twice is reported.
 pub(super) fn sources(texts: &[String], at: &Spot<'_>, check: &mut Check<'_>) -> Vec<ValueSource> {
     let mut sources = Vec::with_capacity(texts.len());
+    let mut seen = HashSet::with_capacity(texts.len());
     for (position, text) in texts.iter().enumerate() {
         let place = at.item(position);
         let Some(source) = source(text, &place, check) else { continue };
-        if sources.contains(&source) {
+        if !seen.insert(source.clone()) {
             check.error(&place, format!("{} is here twice", place.quoted()));
         }
         sources.push(source);

@@ -6,6 +6,9 @@ mod written;
 
 pub use reference::reference_markdown;
 
+use std::sync::LazyLock;
+
+use jsonschema::Validator;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
@@ -29,6 +32,25 @@ pub fn schema() -> Value {
         root.insert("title".into(), "Tollgate configuration".into());
     }
     schema
+}
+
+/// [`schema`], ready to be held against configurations.
+pub struct Form {
+    /// The schema.
+    pub schema: Value,
+    /// Its validator, or why there is none.
+    pub validator: Result<Validator, String>,
+}
+
+/// The form of a configuration. It follows from the program alone, so it is made once: making it
+/// takes longer than checking a usual file.
+pub fn form() -> &'static Form {
+    static FORM: LazyLock<Form> = LazyLock::new(|| {
+        let schema = schema();
+        let validator = jsonschema::validator_for(&schema).map_err(|error| error.to_string());
+        Form { schema, validator }
+    });
+    &FORM
 }
 
 /// The schema to which a schema refers, or itself.

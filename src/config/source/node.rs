@@ -3,7 +3,7 @@ use std::ops::Range;
 use serde_json::{Map, Number, Value};
 
 /// Where something stands: bytes of one of the files that were read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Span {
     /// Index into [`super::Sources`].
     pub file: usize,

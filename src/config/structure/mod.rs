@@ -9,16 +9,15 @@ mod translate;
 
 pub use broken::Broken;
 
-use serde_json::Value;
-
 use super::report::Report;
+use super::schema::Form;
 use super::source::Node;
 use repair::Repair;
 
 /// Checks the form. What is broken is mended or taken out of the tree, and noted.
-pub fn check(root: &mut Node, schema: &Value, report: &mut Report) -> Broken {
+pub fn check(root: &mut Node, form: &Form, report: &mut Report) -> Broken {
     let mut broken = Broken::default();
-    let validator = match jsonschema::validator_for(schema) {
+    let validator = match &form.validator {
         Ok(validator) => validator,
         Err(error) => {
             let message = format!("the schema itself is wrong: {error}");
@@ -33,10 +32,10 @@ pub fn check(root: &mut Node, schema: &Value, report: &mut Report) -> Broken {
             true => broken.note(&error, root),
             false => repair.add(&error),
         }
-        translate::Translate { schema, root, report }.error(&error);
+        translate::Translate { schema: &form.schema, root, report }.error(&error);
     }
     if !repair.is_empty() {
-        repair.apply(schema, root, &mut broken);
+        repair.apply(&form.schema, root, &mut broken);
         for error in validator.iter_errors(&root.json()) {
             broken.note(&error, root);
         }

@@ -1,4 +1,5 @@
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
 use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind as Kind;
@@ -6,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::broken::Broken;
 use super::expected::plain;
+use crate::config::MAX_PROBLEMS;
 use crate::config::nearest::nearest;
 use crate::config::raw::NAME_PATTERN;
 use crate::config::schema::resolve;
@@ -78,15 +80,18 @@ impl Place {
         let spot = Spot::root(root).walk(self.segments.iter());
         match &self.mend {
             Mend::Value => broken.hole(spot.path()),
-            Mend::AddKey(key) => broken.hole(spot.key(key).path()),
+            Mend::AddKey(key) => broken.hole(&spot.path_of(key)),
             Mend::RemoveKeys(keys) => {
                 let known = at(schema, &self.segments).and_then(properties);
                 for key in keys {
-                    broken.hole(spot.key(key).path());
-                    // What was meant is not missing, only misspelt.
+                    broken.hole(&spot.path_of(key));
+                }
+                // What was meant is not missing, only misspelt. The problems of further keys are
+                // not shown, nor is what follows from them.
+                for key in keys.iter().take(MAX_PROBLEMS) {
                     let names = known.iter().flat_map(|known| known.keys().map(String::as_str));
                     if let Some(meant) = nearest(key, names) {
-                        broken.hole(spot.key(meant).path());
+                        broken.hole(&spot.path_of(meant));
                     }
                 }
             }
@@ -107,7 +112,8 @@ impl Place {
             }
             Mend::RemoveKeys(keys) => {
                 let entries = walk(root, &self.segments)?.entries_mut()?;
-                entries.retain(|entry| !keys.contains(&entry.key));
+                let unknown: HashSet<&String> = keys.iter().collect();
+                entries.retain(|entry| !unknown.contains(&entry.key));
                 Some(())
             }
         }

@@ -1,11 +1,10 @@
 use std::collections::HashMap;
 
-use serde_json::Value;
-
 use super::*;
 use crate::config::report::Report;
+use crate::config::schema::form;
 use crate::config::source::{self, Node, NodeValue};
-use crate::config::{check, schema, structure};
+use crate::config::{check, structure};
 
 /// The places of all values in a tree, as ways from the top.
 fn places(node: &Node, way: &mut Vec<usize>, all: &mut Vec<Vec<usize>>) {
@@ -44,11 +43,11 @@ fn misspelt_key(node: &mut Node) {
 }
 
 /// Loads the full configuration after values were broken; what is said beyond their form.
-fn second_complaints(main: &Path, schema: &Value, breaking: impl Fn(&mut Node)) -> Option<String> {
+fn second_complaints(main: &Path, breaking: impl Fn(&mut Node)) -> Option<String> {
     let mut report = Report::default();
     let mut root = load(main, &mut report);
     breaking(&mut root);
-    let broken = structure::check(&mut root, schema, &mut report);
+    let broken = structure::check(&mut root, form(), &mut report);
     let by_form = report.count();
     check::check(&root, &broken, &mut report);
     let more = by_form > 0 && report.count() > by_form;
@@ -82,9 +81,8 @@ fn a_value_of_a_wrong_form_makes_no_second_complaint() {
         rounds[*round].push(way);
         *round += 1;
     }
-    let schema = schema();
     for round in sections.into_iter().chain(rounds) {
-        let second = second_complaints(&main, &schema, |root| {
+        let second = second_complaints(&main, |root| {
             round.iter().for_each(|way| wrong_value(at(root, way)));
         });
         assert_eq!(second, None, "{}", second.clone().unwrap_or_default());
@@ -94,12 +92,12 @@ fn a_value_of_a_wrong_form_makes_no_second_complaint() {
 #[test]
 fn a_misspelt_key_makes_no_second_complaint() {
     let (_folder, main) = super::full::full();
-    let (schema, mut whole) = (schema(), load(&main, &mut Report::default()));
+    let mut whole = load(&main, &mut Report::default());
     for way in all_places(&main) {
         if at(&mut whole, &way).entries_mut().is_none() {
             continue;
         }
-        let second = second_complaints(&main, &schema, |root| misspelt_key(at(root, &way)));
+        let second = second_complaints(&main, |root| misspelt_key(at(root, &way)));
         assert_eq!(second, None, "{}", second.clone().unwrap_or_default());
     }
 }

@@ -5,6 +5,7 @@ mod files;
 mod fleet;
 mod full;
 mod golden;
+mod large;
 mod shipped;
 
 use std::fs;
