@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::*;
 use crate::config::report::{Report, Source};
@@ -16,7 +16,7 @@ const BOUND: Duration = Duration::from_secs(15);
 
 /// Processor time of this thread: other tests don't count.
 fn assert_quick(work: impl FnOnce()) {
-    let now = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
+    let now = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
     let begun = now();
     work();
     let taken = now() - begun;
