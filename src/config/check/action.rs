@@ -12,7 +12,7 @@ const ANSWERING: [&str; 4] = ["cluster", "compose", "redirect", "answer"];
 
 /// Header fields of an answer. Clients take no more than about so many, and a map of header fields
 /// has an end, at which it panics.
-const MAX_FIELDS: usize = 100;
+pub(super) const MAX_FIELDS: usize = 100;
 
 /// What answers a route.
 pub(super) fn action(

@@ -1,6 +1,7 @@
 use http::HeaderName;
 
 use super::Check;
+use super::action::MAX_FIELDS;
 use super::values::{self, Has};
 use crate::config::model::{HeaderEdits, JsonEdit, RequestEdits, ResponseEdits};
 use crate::config::raw;
@@ -83,6 +84,9 @@ fn templates(
     has: &Has<'_>,
     check: &mut Check<'_>,
 ) -> Vec<(HeaderName, Template)> {
+    if raw.iter().count() > MAX_FIELDS {
+        check.error(at, format!("at most {MAX_FIELDS} header fields can stand here"));
+    }
     let mut fields = Vec::new();
     for (name, text) in raw.iter() {
         let place = at.key(name);

@@ -276,7 +276,7 @@ pub struct Answer {
     /// Its status.
     #[schemars(range(min = 200, max = 599))]
     pub status: u16,
-    /// Its header fields.
+    /// Its header fields, at most 100.
     pub headers: Fields<String>,
     /// Its body.
     pub body: String,

@@ -44,7 +44,7 @@ pub struct HeaderEdits {
     pub rename: Fields<String>,
     /// One field with this value instead of any. Values may have parts of the request in braces:
     /// `{account}`, `{client}`, `{claim.sub}`, `{header.x-id}`. If such a part is absent, the
-    /// field is not set.
+    /// field is not set. At most 100 fields, as in `add`.
     pub set: Fields<String>,
     /// One field more, with a value as in `set`.
     pub add: Fields<String>,

@@ -66,6 +66,23 @@ fn an_answer_with_too_many_header_fields_says_so() {
     assert!(problems.contains("a.yaml:3:"), "{problems}");
 }
 
+#[test]
+fn edits_of_too_many_header_fields_are_refused() {
+    let folder = Folder::new();
+    for place in ["request", "response"] {
+        for edit in ["set", "add"] {
+            let fields: String = (0..101).map(|number| format!("x-{number}: a, ")).collect();
+            let text = format!(
+                "listen: [{{address: 127.0.0.1:80}}]\nstate: {{directory: s}}\n\
+                 routes: [{{id: a, match: {{path: /}}, authenticate: none, answer: {{}}, \
+                 {place}: {{headers: {{{edit}: {{{fields}}}}}}}}}]\n"
+            );
+            let problems = folder.problems(&folder.write("a.yaml", text));
+            assert!(problems.contains("at most 100 header fields"), "{problems}");
+        }
+    }
+}
+
 fn list(name: &str, many: usize) -> String {
     (0..many).map(|number| format!("{name}{number}")).collect::<Vec<_>>().join(", ")
 }
