@@ -8,8 +8,8 @@
 //! and may be cut off. That it was the last, and unconfirmed, is not assumed: the caller compares
 //! what is left with the [witness](super::witness).
 
-use std::fs::{self, OpenOptions};
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Ends each write in fjall 3's log (`FJL` and the format's version).
@@ -58,9 +58,14 @@ impl Cut {
     /// is no such part.
     pub fn off(torn: Torn, store: &Path) -> io::Result<Option<Self>> {
         let Some(log) = newest_log(store)? else { return Ok(None) };
-        let Some(keep) = torn.keep(&fs::read(&log)?) else { return Ok(None) };
+        let bytes = fs::read(&log)?;
+        let Some(keep) = torn.keep(&bytes) else { return Ok(None) };
         let kept = log.with_extension("torn");
-        fs::copy(&log, &kept)?;
+        if let Err(error) = copy_to(&kept, &bytes) {
+            // Half a copy is of no use, and on a disk that was full it would keep it full.
+            let _ = fs::remove_file(&kept);
+            return Err(error);
+        }
         let file = OpenOptions::new().write(true).open(&log)?;
         file.set_len(u64::try_from(keep).unwrap_or(u64::MAX))?;
         file.sync_all()?;
@@ -76,6 +81,15 @@ impl Cut {
     pub fn take_back(self) -> io::Result<()> {
         fs::rename(self.kept, self.log)
     }
+}
+
+/// The zeros at a log's end are room that was set aside for it: they take none in the copy.
+fn copy_to(kept: &Path, bytes: &[u8]) -> io::Result<()> {
+    let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let mut file = File::create(kept)?;
+    file.write_all(bytes.get(..written).unwrap_or_default())?;
+    file.set_len(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
+    file.sync_all()
 }
 
 fn newest_log(store: &Path) -> io::Result<Option<PathBuf>> {
