@@ -15,7 +15,7 @@ use super::context::Context;
 use super::shared::Shared;
 use crate::config::model::{Action, CachePolicy};
 use crate::observe::Source;
-use crate::vault;
+use crate::vault::{self, VaultError};
 
 /// The route's policy, if this request may be answered from the vault. An answer about several
 /// accounts is not kept: a change of any of them would have to find it.
@@ -142,15 +142,22 @@ pub(super) fn describe(
 
 /// An account that was changed through the gateway must not be shown as it was before: answers
 /// about it go, as RFC 9111 section 4.4 demands for the one address and the account needs for all.
-/// Waits until that is durable, and so comes before the answer that confirms the change.
+/// Waits until that is durable here, and so comes before the answer that confirms the change.
 pub(super) async fn invalidate(shared: &Shared, status: StatusCode, context: &Context) {
     let safe = matches!(context.head.method, Method::GET | Method::HEAD | Method::OPTIONS);
     if safe || status.as_u16() >= 400 {
         return;
     }
     for account in &context.account_keys {
-        if let Err(error) = shared.vault.purge_account(account).await {
-            tracing::error!(%account, %error, "answers about a changed account are not gone for good");
+        match shared.vault.purge_changed(account).await {
+            Ok(_) => {}
+            // A metric says how many are; nobody is given an old answer by this gateway.
+            Err(error @ VaultError::Owed) => {
+                tracing::debug!(%account, %error, "other gateways will hear of the change later");
+            }
+            Err(error) => {
+                tracing::error!(%account, %error, "answers about a changed account are not gone for good");
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::config::Watcher;
 const HAND_OVER: Duration = Duration::from_secs(10);
 
 /// For what is left to do then: writing counts and closing files.
-const LEEWAY: Duration = Duration::from_secs(10);
+const LEEWAY: Duration = Duration::from_secs(15);
 
 /// What the operating system may send. From here on none of them ends the process by itself, so
 /// they are taken before anybody is told that the gateway is ready.

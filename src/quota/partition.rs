@@ -3,7 +3,7 @@
 mod read;
 mod take;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub(super) struct Partition {
     fleet: Option<Arc<Fleet>>,
     /// A take-over is under way.
     taking: AtomicBool,
+    /// Deliveries to the owner that are under way.
+    deliveries: AtomicUsize,
     error: Mutex<Option<JournalError>>,
 }
 
@@ -73,6 +75,7 @@ impl Partition {
             metrics: Arc::clone(metrics),
             fleet,
             taking: AtomicBool::new(false),
+            deliveries: AtomicUsize::new(0),
             error: Mutex::default(),
         })
     }

@@ -21,7 +21,7 @@ const LET_GO: Duration = Duration::from_secs(1);
 /// Between looks at whether it has.
 const LET_GO_STEP: Duration = Duration::from_millis(2);
 /// For the delivery of uses that another owner must count.
-const DELIVERY: Duration = Duration::from_secs(5);
+pub(super) const DELIVERY: Duration = Duration::from_secs(5);
 
 /// Sends an errand.
 async fn send(

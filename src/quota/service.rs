@@ -7,6 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 use super::charge::Charge;
 use super::owner::{Answer, Bounds, Event, Out, Place, Role};
 use super::partition::Partition;
+use super::remote::DELIVERY;
 use super::reservation::limit_state;
 use super::view::{BucketView, PartitionView};
 use crate::account::{AccountKey, Fleet};
@@ -196,16 +197,20 @@ impl Quotas {
         self.partitions.iter().for_each(sweep);
     }
 
-    /// Waits until all that was counted is written, at most as long as for an answer.
+    /// Waits until all that was counted is written, here or by the owners it has to be delivered
+    /// to; at most as long as for an answer and a delivery.
     pub async fn drain(&self) {
-        let deadline = Instant::now() + self.patience.answer;
-        let busy = |partition: &&Arc<Partition>| !partition.owner().is_idle();
+        let deadline = Instant::now() + self.patience.answer + DELIVERY;
+        let busy = |partition: &&Arc<Partition>| !partition.is_idle();
         while Instant::now() < deadline {
             let busy: Vec<_> = self.partitions.iter().filter(busy).collect();
             if busy.is_empty() {
                 return;
             }
-            busy.into_iter().for_each(|partition| partition.step([Event::Flush]));
+            for partition in busy {
+                partition.step([Event::Flush]);
+                partition.deliver_leftovers();
+            }
             tokio::time::sleep(DRAIN_STEP).await;
         }
     }

@@ -14,6 +14,9 @@ use crate::request::RouteId;
 
 /// Longest wait for the feed to pass a purge that Kafka has.
 const PASSING: Duration = Duration::from_secs(1);
+/// Longest wait for Kafka after a request that changed an account. Answers about it come from its
+/// owner, which is the gateway that purges; the others need to know only when they take over.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a purge did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +36,15 @@ pub struct PurgeReport {
 /// back. It returns [`VaultError::Owed`] when Kafka does not take it in time: it is done here, but
 /// other gateways may still give the answers, until Kafka takes it. It is tried until then.
 impl Vault {
-    /// Removes all answers about an account: what its owner changed, or what an unsafe method
-    /// (RFC 9111 section 4.4) may have changed.
+    /// Removes all answers about an account.
     pub async fn purge_account(&self, account: &AccountKey) -> Result<PurgeReport, VaultError> {
         self.purge(Scope::Account(*account.as_bytes())).await
+    }
+
+    /// Removes all answers about an account that an unsafe method (RFC 9111 section 4.4) may have
+    /// changed. Waits for Kafka no longer than a client may be kept waiting for its answer.
+    pub async fn purge_changed(&self, account: &AccountKey) -> Result<PurgeReport, VaultError> {
+        self.purge_within(Scope::Account(*account.as_bytes()), CHANGE_PATIENCE).await
     }
 
     /// Removes all answers of a route.
@@ -56,6 +64,15 @@ impl Vault {
     }
 
     pub(super) async fn purge(&self, scope: Scope) -> Result<PurgeReport, VaultError> {
+        let patience = self.feed.as_ref().map(|feed| feed.patience()).unwrap_or_default();
+        self.purge_within(scope, patience).await
+    }
+
+    async fn purge_within(
+        &self,
+        scope: Scope,
+        patience: Duration,
+    ) -> Result<PurgeReport, VaultError> {
         self.epochs.turn(&scope);
         let in_memory = self.memory.remove(&scope);
         let only_there = in_memory.iter().filter(|entry| !entry.is_on_disk()).count() as u64;
@@ -67,23 +84,25 @@ impl Vault {
         let entries = only_there + removed.count;
         (0..entries).for_each(|_| self.count(VaultOperation::Purged));
         if let Some(progress) = removed.progress {
-            self.delivered(progress).await?;
+            delivered(progress, patience).await?;
         }
         Ok(PurgeReport { entries })
     }
+}
 
-    /// Waits until Kafka has a purge.
-    async fn delivered(&self, mut progress: watch::Receiver<Progress>) -> Result<(), VaultError> {
-        let patience = self.feed.as_ref().map(|feed| feed.patience()).unwrap_or_default();
-        let taken = progress.wait_for(|progress| *progress != Progress::Sent);
-        match timeout(patience, taken).await {
-            Ok(Ok(progress)) if *progress != Progress::Late => {}
-            _ => return Err(VaultError::Owed),
-        }
-        // Then it is as good as done. But what is filled before the feed has passed it counts as
-        // from before the purge, so whoever waited for it had better wait for that too.
-        let passed = progress.wait_for(|progress| *progress == Progress::Passed);
-        let _ = timeout(PASSING, passed).await;
-        Ok(())
+/// Waits until Kafka has a purge.
+async fn delivered(
+    mut progress: watch::Receiver<Progress>,
+    patience: Duration,
+) -> Result<(), VaultError> {
+    let taken = progress.wait_for(|progress| *progress != Progress::Sent);
+    match timeout(patience, taken).await {
+        Ok(Ok(progress)) if *progress != Progress::Late => {}
+        _ => return Err(VaultError::Owed),
     }
+    // Then it is as good as done. But what is filled before the feed has passed it counts as
+    // from before the purge, so whoever waited for it had better wait for that too.
+    let passed = progress.wait_for(|progress| *progress == Progress::Passed);
+    let _ = timeout(PASSING, passed).await;
+    Ok(())
 }

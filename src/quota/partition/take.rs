@@ -54,16 +54,27 @@ impl Partition {
     }
 
     /// Has the owner write down what this gateway admitted or gave back and can't write itself.
-    pub(super) fn deliver_leftovers(self: &Arc<Self>) {
+    pub fn deliver_leftovers(self: &Arc<Self>) {
         let (Some(fleet), Place::There { owner, .. }) = (&self.fleet, self.place_now()) else {
             return;
         };
+        // Before they are taken out: whoever asks whether all is written never sees them nowhere.
+        self.deliveries.fetch_add(1, Ordering::AcqRel);
         let uses = self.owner().leftovers();
         if uses.is_empty() {
+            self.deliveries.fetch_sub(1, Ordering::AcqRel);
             return;
         }
         let (this, fleet) = (Arc::clone(self), Arc::clone(fleet));
-        self.runtime.spawn(async move { remote::deliver(&fleet, &this, &owner, uses).await });
+        self.runtime.spawn(async move {
+            remote::deliver(&fleet, &this, &owner, uses).await;
+            this.deliveries.fetch_sub(1, Ordering::AcqRel);
+        });
+    }
+
+    /// Whether all that was counted and given back here is written, by this gateway or the owner.
+    pub fn is_idle(&self) -> bool {
+        self.owner().is_idle() && self.deliveries.load(Ordering::Acquire) == 0
     }
 
     /// Claims the partition.

@@ -65,7 +65,7 @@ impl Follower {
             match what {
                 What::Change(event) => self.change(&event, &mut step, writer),
                 What::Message(Message::Purge(scope, number)) => {
-                    self.note_purge(partition, offset, &scope);
+                    self.note_purge(partition, offset, &scope, number);
                     let scope = self.narrowed(scope, number, partition);
                     self.remove(scope, &mut step, writer);
                     self.count(CacheFeedRecord::Purge);
@@ -90,11 +90,21 @@ impl Follower {
         self.feed.record(CacheFeedEvent::Read(outcome));
     }
 
-    fn note_purge(&mut self, partition: u32, offset: u64, scope: &Scope) {
+    fn note_purge(
+        &mut self,
+        partition: u32,
+        offset: u64,
+        scope: &Scope,
+        number: Option<PurgeNumber>,
+    ) {
         let lane = self.answers.entry(partition).or_default();
         lane.checkpoint.purged = offset + 1;
-        if let Some(target) = Target::of(scope) {
-            lane.purges.add(target, offset);
+        let Some(target) = Target::of(scope) else { return };
+        lane.purges.add(target, offset);
+        // If it is this gateway's own, its producer may not have told yet, and what stands behind
+        // it must not be taken for something from before.
+        if let Some(number) = number {
+            self.feed.owed().written(target, number, (partition, offset));
         }
     }
 
@@ -223,7 +233,7 @@ impl Follower {
         // A base beyond the answer itself is of another life of the topic.
         answer.base > answer.offset
             || lane.is_none_or(|lane| lane.purges.hits(&targets, answer.base))
-            || self.feed.owed().covers(answer.partition, &targets)
+            || self.feed.owed().covers(answer.partition, answer.offset, &targets)
     }
 
     /// What in the table speaks against taking an answer over.

@@ -58,7 +58,7 @@ enum Stand {
 /// One record of a purge on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::vault) struct Sending {
-    target: Target,
+    pub(super) target: Target,
     pub(super) number: PurgeNumber,
     pub(super) partition: u32,
     pub(super) key: Vec<u8>,
@@ -111,13 +111,19 @@ impl Owed {
         unsent
     }
 
-    pub(super) fn written(&mut self, sent: &Sending, offset: u64) {
+    /// Kafka has one record of a purge. This is told by its producer, and by the record itself when
+    /// the feed brings it back, which may be earlier.
+    pub(super) fn written(
+        &mut self,
+        target: Target,
+        number: PurgeNumber,
+        (partition, offset): (u32, u64),
+    ) {
         self.away = false;
-        let Some(due) = self.due.get_mut(&sent.target) else { return };
-        if due.number != sent.number {
+        let Some(due) = self.due.get_mut(&target).filter(|due| due.number == number) else {
             return;
-        }
-        if let Some(stand) = due.left.get_mut(&sent.partition) {
+        };
+        if let Some(stand) = due.left.get_mut(&partition) {
             *stand = Stand::Written(offset);
         }
         if due.left.values().all(|stand| matches!(stand, Stand::Written(_))) {
@@ -132,6 +138,7 @@ impl Owed {
         let Some(due) = self.due.get_mut(&sent.target) else { return };
         if due.number == sent.number
             && let Some(stand) = due.left.get_mut(&sent.partition)
+            && *stand == Stand::OnItsWay
         {
             *stand = Stand::Unsent;
             due.progress.send_replace(Progress::Late);
@@ -166,13 +173,14 @@ impl Owed {
         });
     }
 
-    /// Whether a purge of this gateway is still to come in a partition that removes an answer
-    /// which the feed brings now.
-    pub(super) fn covers(&self, partition: u32, targets: &[Target]) -> bool {
-        let due = |target: &Target| {
-            self.due.get(target).is_some_and(|due| due.left.contains_key(&partition))
+    /// Whether a purge of this gateway is still to come in a partition, behind the offset at which
+    /// the feed brings an answer now, and removes that answer.
+    pub(super) fn covers(&self, partition: u32, offset: u64, targets: &[Target]) -> bool {
+        let comes = |target: &Target| {
+            let stand = self.due.get(target).and_then(|due| due.left.get(&partition));
+            stand.is_some_and(|stand| !matches!(stand, Stand::Written(at) if *at < offset))
         };
-        !self.due.is_empty() && targets.iter().any(due)
+        !self.due.is_empty() && targets.iter().any(comes)
     }
 
     /// Keys of purges that are done, once.
@@ -209,6 +217,10 @@ mod tests {
         Scope::Account([number; 16])
     }
 
+    fn tell(owed: &mut Owed, sent: &Sending, offset: u64) {
+        owed.written(sent.target, sent.number, (sent.partition, offset));
+    }
+
     fn targets(number: u8) -> Vec<Target> {
         let place = crate::vault::key::Place { account: [number; 16], hash: [0; 16] };
         Target::all_of(&place, None)
@@ -221,16 +233,34 @@ mod tests {
         let sent = owed.take_unsent();
         assert_eq!(sent.len(), 1);
         assert_eq!(owed.take_unsent(), []);
-        assert!(owed.covers(0, &targets(1)) && !owed.covers(0, &targets(2)));
+        assert!(owed.covers(0, 9, &targets(1)) && !owed.covers(0, 9, &targets(2)));
         owed.passed(0, 5);
-        owed.written(&sent[0], 5);
+        tell(&mut owed, &sent[0], 5);
         assert_eq!(*told.borrow(), Progress::Written);
         assert_eq!(owed.count(), 0);
-        assert!(owed.covers(0, &targets(1)), "answers before it may still come");
+        assert!(owed.covers(0, 4, &targets(1)), "answers before it may still come");
+        assert!(!owed.covers(0, 6, &targets(1)), "it is not to come for what stands behind it");
         owed.passed(0, 6);
         assert_eq!(*told.borrow(), Progress::Passed);
-        assert!(!owed.covers(0, &targets(1)));
+        assert!(!owed.covers(0, 4, &targets(1)));
         assert_eq!(owed.take_settled(), [sent[0].key.clone()]);
+    }
+
+    #[test]
+    fn a_purge_that_the_feed_brings_before_its_producer_tells_is_done_as_well() {
+        let mut owed = Owed::new(1);
+        let told = owed.owe(&account(1)).unwrap();
+        let sent = owed.take_unsent();
+        tell(&mut owed, &sent[0], 5);
+        owed.passed(0, 6);
+        assert_eq!(*told.borrow(), Progress::Passed);
+        // What the producer says then changes nothing any more, nor does a time-out of the same.
+        tell(&mut owed, &sent[0], 5);
+        let told = owed.owe(&account(2)).unwrap();
+        let sent = owed.take_unsent();
+        tell(&mut owed, &sent[0], 6);
+        owed.late(&sent[0]);
+        assert_eq!((*told.borrow(), owed.take_unsent().len()), (Progress::Written, 0));
     }
 
     #[test]
@@ -248,7 +278,7 @@ mod tests {
         );
         let again = owed.take_unsent();
         assert_eq!(again.len(), 2);
-        again.iter().for_each(|sent| owed.written(sent, 7));
+        again.iter().for_each(|sent| tell(&mut owed, sent, 7));
         assert_eq!(*told.borrow(), Progress::Written);
         assert_eq!(*owed.owe(&account(3)).unwrap().borrow(), Progress::Sent);
     }
@@ -259,10 +289,10 @@ mod tests {
         owed.owe(&account(1));
         let first = owed.take_unsent();
         let told = owed.owe(&account(1)).unwrap();
-        owed.written(&first[0], 1);
+        tell(&mut owed, &first[0], 1);
         assert_eq!(*told.borrow(), Progress::Sent);
         let second = owed.take_unsent();
-        owed.written(&second[0], 2);
+        tell(&mut owed, &second[0], 2);
         assert_eq!(*told.borrow(), Progress::Written);
     }
 
@@ -272,9 +302,9 @@ mod tests {
         let told = owed.owe(&Scope::Route(RouteId::new("cards"))).unwrap();
         let sent = owed.take_unsent();
         assert_eq!(sent.iter().map(|sent| sent.partition).collect::<Vec<_>>(), [0, 1, 2]);
-        sent.iter().take(2).for_each(|sent| owed.written(sent, 1));
+        sent.iter().take(2).for_each(|sent| tell(&mut owed, sent, 1));
         assert_eq!(*told.borrow(), Progress::Sent);
-        owed.written(&sent[2], 1);
+        tell(&mut owed, &sent[2], 1);
         assert_eq!(*told.borrow(), Progress::Written);
         (0..3).for_each(|partition| owed.passed(partition, 2));
         assert_eq!(*told.borrow(), Progress::Passed);

@@ -172,7 +172,8 @@ impl ProducerContext<NoCustomPartitioner> for Deliveries {
             (Ok(delivered), Sent::Purge(sending)) => {
                 self.count(CacheFeedSent::Delivered);
                 let offset = u64::try_from(delivered.offset()).unwrap_or_default();
-                self.owed().written(&sending, offset);
+                let at = (sending.partition, offset);
+                self.owed().written(sending.target, sending.number, at);
             }
             (Ok(_), Sent::Answer) => {
                 self.count(CacheFeedSent::Delivered);

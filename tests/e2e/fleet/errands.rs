@@ -107,7 +107,7 @@ async fn a_use_is_given_back_although_its_owner_changed_in_the_meantime() {
     })
     .await;
     // It stops: its partitions go to the other, while the backend has not answered yet.
-    let stopping = fleet.gateways.pop().unwrap();
+    let mut stopping = fleet.gateways.pop().unwrap();
     stopping.terminate();
     eventually("the other to have it", async || {
         let view = fleet.gateways[0].view(&format!("/quotas/{second}")).await;
@@ -115,9 +115,15 @@ async fn a_use_is_given_back_although_its_owner_changed_in_the_meantime() {
         if view["owner"] == mine.as_str() { Ok(()) } else { Err(view) }
     })
     .await;
+    // The new owner stands still for a moment: the one that stops must not be gone before it has
+    // told it.
+    fleet.gateways[0].process().signal("STOP");
     drop(release);
     let answer = waiting.await.unwrap().unwrap();
     assert!(answer.status().is_server_error(), "{answer:?}");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(stopping.process().is_running(), "it has ended without telling");
+    fleet.gateways[0].process().signal("CONT");
     eventually("the use to be given back", async || match used(&fleet, &second).await {
         0 => Ok(()),
         other => Err(other),
