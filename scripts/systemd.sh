@@ -52,6 +52,7 @@ UNIT
 cat >"$machine/usr/local/bin/try" <<'TRY'
 #!/bin/bash
 yaml=/etc/tollgate/tollgate.yaml
+good=$(mktemp)
 failed=0
 step() { # what, command
   if bash -c "$2"; then echo "  ok     $1"; else echo "  WRONG  $1"; failed=1; fi
@@ -70,10 +71,10 @@ step "takes its account key by LoadCredential" '[[ -e /var/lib/tollgate/account.
 sed -i 's/body: hello/body: changed/' $yaml
 step "reloads" 'systemctl reload tollgate && until_so "[[ \$(hello) == changed ]]"'
 before=$(pid); export before
-cp $yaml /root/good.yaml
+cp $yaml "$good"
 sed -i 's/authenticate: none/authentcate: none/' $yaml
 step "a bad reload leaves the old configuration in use" 'systemctl reload tollgate; until_so "status | grep -q refused" && [[ $(hello) == changed && $(pid) == "$before" ]]'
-cp /root/good.yaml $yaml
+cp "$good" $yaml
 step "is good again after the next reload" 'systemctl reload tollgate; until_so "[[ \$(status) == serving ]]" && [[ $(hello) == changed ]]'
 kill -STOP "$before"
 step "a gateway that is stuck is killed by the watchdog and started again" 'until_so "[[ \$(pid) != $before && \$(hello) == changed ]]" && journalctl -u tollgate | grep -qi "watchdog timeout"'

@@ -2,12 +2,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use futures::FutureExt;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use tokio::runtime::Runtime;
@@ -289,8 +288,7 @@ impl Started {
         tell_start(&snapshot.load().config, &reloader);
         runtime.spawn(signals::reload_on_hangup(hangup, reloader.clone(), shared.clone()));
         runtime.spawn(signals::reload_on_change(reloader));
-        let report = supervisor::report(shared.clone(), runtime.handle().clone());
-        ports.chore = Mutex::new(Some(report.boxed()));
+        ports.set_chore(supervisor::report(shared.clone(), runtime.handle().clone()));
         server.bootstrap();
         server.add_service(ports);
         let shutdown_signal = Box::new(Drain::new(stop, shared.clone(), snapshot));

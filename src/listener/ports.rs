@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use futures::future::{BoxFuture, join, join_all};
 use pingora::apps::HttpServerApp;
 use pingora::listeners::ListenerConfig;
@@ -43,7 +44,7 @@ pub struct Ports<A> {
     /// Threads; `None` takes the server's setting.
     pub threads: Option<usize>,
     /// What else is done on these threads, as long as they serve.
-    pub chore: Mutex<Option<BoxFuture<'static, ()>>>,
+    chore: Mutex<Option<BoxFuture<'static, ()>>>,
 }
 
 /// Looks at ports and replaces their settings while they run.
@@ -94,6 +95,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> Ports<A> {
         let handle = PortsHandle { ports: ports.into(), changing: Arc::default() };
         let (threads, chore) = (None, Mutex::default());
         Ok((Self { doors, sockets: opened, handle: handle.clone(), threads, chore }, handle))
+    }
+
+    /// Has something else done on the ports' threads, as long as they serve.
+    pub fn set_chore(&mut self, chore: impl Future<Output = ()> + Send + 'static) {
+        self.chore = Mutex::new(Some(chore.boxed()));
     }
 }
 

@@ -113,12 +113,12 @@ mod tests {
     use std::num::NonZeroU64;
     use std::time::Duration;
 
-    use http::{HeaderMap, Method};
+    use http::HeaderMap;
 
     use super::*;
     use crate::account::AccountHasher;
     use crate::config::model::{Accuracy, Counts, Unavailable, Window};
-    use crate::request::{Captures, Condition, NormalPath, RequestHead, RouteId};
+    use crate::request::{Captures, Condition, RequestHead, RouteId};
 
     fn rule(per: &[&str], when: Option<&str>) -> Arc<QuotaRule> {
         Arc::new(QuotaRule {
@@ -135,16 +135,7 @@ mod tests {
     }
 
     fn charge(rule: &Arc<QuotaRule>, headers: &[(&'static str, &str)]) -> Option<Charge> {
-        let head = RequestHead {
-            method: Method::GET,
-            https: true,
-            host: "bank.example".into(),
-            path: NormalPath { decoded: "/".into(), encoded: "/".into() },
-            query: None,
-            address: [192, 0, 2, 1].into(),
-            certificate_thumbprint: None,
-            request_id: "r1".into(),
-        };
+        let head = RequestHead::default();
         let headers: HeaderMap = headers
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))

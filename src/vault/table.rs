@@ -226,7 +226,8 @@ impl Table {
     }
 
     fn is_log_long(&self) -> bool {
-        self.database.journal_disk_space().is_ok_and(|bytes| bytes > LONGEST_LOG)
+        let bytes = guarded(|| Ok(self.database.journal_disk_space()?));
+        bytes.is_ok_and(|bytes| bytes > LONGEST_LOG)
     }
 
     /// Has everything moved that a log longer than it may be can wait for. The store itself begins

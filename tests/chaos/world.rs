@@ -21,7 +21,7 @@ use crate::link::Link;
 use crate::plan::Means;
 use crate::shared::authority::{Authority, Signed};
 use crate::shared::small_disk::SmallDisk;
-use crate::support::{Tollgate, own_address};
+use crate::support::{Tollgate, is_running, own_address};
 use crate::witness::Witness;
 
 /// Room for a gateway's state.
@@ -230,11 +230,8 @@ impl World {
     }
 
     fn ended_by_itself(&self, number: usize) -> bool {
-        let pid = self.pids[number].load(Ordering::SeqCst);
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The state stands behind the name in parentheses; Z has ended and is not waited for yet.
-        let ended = stat.rsplit(") ").next().is_none_or(|rest| rest.starts_with('Z'));
-        ended && !self.members[number].is_down.load(Ordering::SeqCst)
+        !is_running(self.pids[number].load(Ordering::SeqCst))
+            && !self.members[number].is_down.load(Ordering::SeqCst)
     }
 
     /// Starts gateways again that ended although nobody ended them, as a supervisor does.

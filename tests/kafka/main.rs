@@ -7,5 +7,7 @@ mod feed;
 mod hints;
 mod journal;
 mod secure;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod site;
 mod topics;

@@ -4,4 +4,5 @@
 pub mod authority;
 pub mod dice;
 pub mod files;
+pub mod processor;
 pub mod small_disk;

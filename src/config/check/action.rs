@@ -10,10 +10,6 @@ use crate::config::spot::Spot;
 
 const ANSWERING: [&str; 4] = ["cluster", "compose", "redirect", "answer"];
 
-/// Header fields of an answer. Clients take no more than about so many, and a map of header fields
-/// has an end, at which it panics.
-pub(super) const MAX_FIELDS: usize = 100;
-
 /// What answers a route.
 pub(super) fn action(
     raw: &raw::Route,
@@ -124,8 +120,9 @@ fn answer(raw: &raw::Answer, at: &Spot<'_>, check: &mut Check<'_>) -> Option<Act
     }
     let mut headers = HeaderMap::new();
     let place = at.key("headers");
-    if raw.headers.iter().count() > MAX_FIELDS {
-        check.error(&place, format!("an answer has at most {MAX_FIELDS} header fields"));
+    if raw.headers.iter().count() > edits::MAX_FIELDS {
+        let most = edits::MAX_FIELDS;
+        check.error(&place, format!("an answer has at most {most} header fields"));
         return None;
     }
     for (name, text) in raw.headers.iter() {

@@ -1,12 +1,15 @@
 use http::HeaderName;
 
 use super::Check;
-use super::action::MAX_FIELDS;
 use super::values::{self, Has};
 use crate::config::model::{HeaderEdits, JsonEdit, RequestEdits, ResponseEdits};
 use crate::config::raw;
 use crate::config::spot::Spot;
 use crate::request::{JsonPointer, Template};
+
+/// Header fields that a message is given. Nobody takes many more than so many, and a map of header
+/// fields has an end, at which it panics.
+pub(super) const MAX_FIELDS: usize = 100;
 
 /// Fields that say how a message is sent, not what it means: the gateway writes them itself
 /// (RFC 9110 section 7.6.1, RFC 9112 section 6).

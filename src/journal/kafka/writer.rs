@@ -105,11 +105,11 @@ impl Writer {
         let mut renewed = false;
         loop {
             let producer = self.producer();
-            let record = FutureRecord::to(&self.topic)
+            let mut record = FutureRecord::to(&self.topic)
                 .partition(number)
                 .key(key.as_bytes())
-                .payload(bytes.as_slice())
-                .headers(headers.clone());
+                .payload(bytes.as_slice());
+            record.headers = headers.clone();
             let delivery = producer.get()?.send_result(record).map_err(|(error, _)| error);
             match delivery {
                 Ok(delivery) => {
@@ -139,14 +139,10 @@ impl Writer {
     }
 
     /// Claims name the account key, so that no gateway with another one counts beside this fleet.
-    fn headers(&self, record: &Record) -> OwnedHeaders {
-        let headers = OwnedHeaders::new_with_capacity(0);
-        match record {
-            Record::Claim(_) => {
-                headers.insert(Header { key: ACCOUNT_KEY, value: Some(&*self.account_key) })
-            }
-            Record::Use(_) | Record::Horizon(_) => headers,
-        }
+    /// Uses, which are many, have none.
+    fn headers(&self, record: &Record) -> Option<OwnedHeaders> {
+        let account_key = Header { key: ACCOUNT_KEY, value: Some(&*self.account_key) };
+        matches!(record, Record::Claim(_)).then(|| OwnedHeaders::new().insert(account_key))
     }
 
     fn producer(&self) -> Arc<Producer> {

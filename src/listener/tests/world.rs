@@ -69,9 +69,7 @@ impl ServeHttp for Teller {
             "{method} {path} body={length} https={:?} name={:?} thumbprint={:?}",
             connection.map(Connection::is_https),
             connection.and_then(|connection| connection.server_name.as_deref()),
-            connection
-                .and_then(|connection| connection.certificate_thumbprint)
-                .map(|bytes| openssl_hex(&bytes)),
+            connection.and_then(|connection| connection.certificate_thumbprint).map(hex::encode),
         );
         Response::builder()
             .status(status)
@@ -79,10 +77,6 @@ impl ServeHttp for Teller {
             .body(told.into_bytes())
             .unwrap()
     }
-}
-
-pub fn openssl_hex(bytes: &[u8]) -> String {
-    hex::encode(bytes)
 }
 
 /// The gateway's pen.
@@ -276,6 +270,6 @@ impl Signed {
     }
 
     pub fn thumbprint(&self) -> String {
-        openssl_hex(&openssl::sha::sha256(&self.der))
+        hex::encode(openssl::sha::sha256(&self.der))
     }
 }

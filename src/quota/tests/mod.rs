@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use tokio::sync::watch;
 
 use super::*;
@@ -21,8 +21,8 @@ use crate::config::model::{Accuracy, Counts, QuotaRule, Unavailable, Window};
 use crate::journal::{Embedded, Journal, JournalError, Offset, Record, Share, Tail};
 use crate::observe::Metrics;
 use crate::request::{
-    AccountId, Captures, Clock, Facts, NormalPath, QuotaRefusal, Refusal, RequestHead, RouteId,
-    UnixMillis, ValueSource,
+    AccountId, Captures, Clock, Facts, QuotaRefusal, Refusal, RequestHead, RouteId, UnixMillis,
+    ValueSource,
 };
 use crate::testing::files::killed;
 
@@ -244,16 +244,7 @@ fn rule(name: &str, limit: u64) -> QuotaRule {
 }
 
 fn charge(rule: &Arc<QuotaRule>, account: &str, client: &str) -> Charge {
-    let head = RequestHead {
-        method: Method::GET,
-        https: true,
-        host: "bank.example".into(),
-        path: NormalPath { decoded: "/".into(), encoded: "/".into() },
-        query: None,
-        address: [192, 0, 2, 1].into(),
-        certificate_thumbprint: None,
-        request_id: "r1".into(),
-    };
+    let head = RequestHead::default();
     let mut headers = HeaderMap::new();
     headers.insert("x-client", client.parse().unwrap());
     let account = AccountId::parse(account).unwrap();

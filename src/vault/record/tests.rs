@@ -26,11 +26,6 @@ const GOLDEN_INSIDE: &str = "01010000000773756d6d61727918fae27693b4000018fae2769
 const GOLDEN_RECORD_2: &str = "022dc5bd5115f25e7c000001a318933e80000001a3185c5000761b7ad8ad439b2855fcbb611331c646e4466ed68afe58f04e6000f2000000aa185e8bc6801b8380a737d7ffec1b109741cb337cc2033843e1b1693166947efbe1f67842d10369a7e1f4923384b819b76f360c7d2dc96d91d22dc4e6fdb0a0a4dcd349f39fc2d6de1ed8597158bb5c3a43ee9d6c148929eecf1e0a1393d5372b040268094f727bf23df6ed2189a24754d632ab33c53de30e122fd2153b029e95103092c860c14f0eb4b0bf1811090aae7faf41efc872134afc06e23b351df14f6164fc18f561b958e822";
 const GOLDEN_RECORD_1: &str = "012dc5bd5115f25e7c000001a318933e8079aeacb052589ab3cba59fdb000000aa978acbb3f26b46d97b28e02ae071289c22ef3db03cc3442b851602b2c76999f822038e3b45e549a0bae91f6d808bbecab899b2f9b6b82156c201ea4394bba660ce9a3a016a12a588b49d80ea645e712cf82d60de1243f3d40b765f98df2010b69ea521a137f7b36670277fbbae1ac2846b6d4bd18588f86c560801c47af455c2702f78519e74c182d86b1e6089927f0b9c375849c8c9e241f61327585f73f886e75a8060d9115f19c995";
 
-fn bytes(hex: &str) -> Vec<u8> {
-    let pairs = hex.as_bytes().chunks(2);
-    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
-}
-
 #[test]
 fn the_layout_of_the_inside_never_changes() {
     assert_eq!(hex::encode(write(&full()).unwrap()), GOLDEN_INSIDE);
@@ -38,9 +33,9 @@ fn the_layout_of_the_inside_never_changes() {
 
 #[test]
 fn a_record_of_an_earlier_release_still_opens() {
-    let entry = open(&ring(), place(7), &bytes(GOLDEN_RECORD_2), 0).unwrap();
+    let entry = open(&ring(), place(7), &hex::decode(GOLDEN_RECORD_2).unwrap(), 0).unwrap();
     assert!(same(&entry, &full()), "{entry:?}");
-    let entry = open(&ring(), place(7), &bytes(GOLDEN_RECORD_1), 0).unwrap();
+    let entry = open(&ring(), place(7), &hex::decode(GOLDEN_RECORD_1).unwrap(), 0).unwrap();
     let mut unknown = full();
     unknown.asked = UnixMillis(0);
     assert!(same(&entry, &unknown), "{entry:?}");

@@ -61,13 +61,7 @@ impl Table {
         if all_over || newest.bytes > shelf_bytes(disk) {
             evicted += self.add_shelf(&mut written)?;
         }
-        while written.len() > 1
-            && let Some((number, note)) = written.first_key_value()
-            && note.is_over(now)
-        {
-            let number = *number;
-            evicted += self.remove_shelf(&mut written, number)?;
-        }
+        evicted += self.remove_oldest(&mut written, |_, note, _| note.is_over(now))?;
         evicted += self.throw_away(&mut written, disk)?;
         self.measure(&written);
         Ok(evicted)
@@ -78,10 +72,20 @@ impl Table {
         written: &mut BTreeMap<u64, Note>,
         disk: u64,
     ) -> Result<u64, TableError> {
+        self.remove_oldest(written, |_, _, written| bytes(written) > full_bytes(disk))
+    }
+
+    /// Removes the oldest shelf for as long as it must go, but not the last one. Returns how many
+    /// answers went.
+    fn remove_oldest(
+        &self,
+        written: &mut BTreeMap<u64, Note>,
+        goes: impl Fn(u64, &Note, &BTreeMap<u64, Note>) -> bool,
+    ) -> Result<u64, TableError> {
         let mut evicted = 0;
         while written.len() > 1
-            && bytes(written) > full_bytes(disk)
-            && let Some(number) = written.keys().next().copied()
+            && let Some((&number, note)) = written.first_key_value()
+            && goes(number, note, written)
         {
             evicted += self.remove_shelf(written, number)?;
         }
@@ -95,12 +99,7 @@ impl Table {
     /// Begins a shelf; the one that stands in its slot goes. Returns how many answers went.
     pub(super) fn add_shelf(&self, written: &mut BTreeMap<u64, Note>) -> Result<u64, TableError> {
         let number = written.keys().next_back().map_or(0, |last| last + 1);
-        let mut evicted = 0;
-        while let Some(oldest) = written.keys().next().copied()
-            && number - oldest >= SLOTS
-        {
-            evicted += self.remove_shelf(written, oldest)?;
-        }
+        let evicted = self.remove_oldest(written, |oldest, _, _| number - oldest >= SLOTS)?;
         let answers = self.database.keyspace(&slot_name(number), slot_options)?;
         self.notes.insert(number.to_be_bytes(), Note::default().bytes_form())?;
         written.insert(number, Note::default());

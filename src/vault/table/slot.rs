@@ -22,15 +22,14 @@ pub(super) fn empty(keyspace: &Keyspace) -> Result<(), TableError> {
     // The old records stand in the log still. Of a log the store takes over at start only what is
     // newer than everything in the keyspace's files, so from now on none of them. And without any
     // file of the keyspace it would keep that log for ever.
-    keyspace.insert(MARK, Vec::new())?;
-    // Also lets go of the removed files.
-    keyspace.rotate_memtable()?;
+    move_to_file(keyspace)?;
     let moving = tree.get_flush_lock();
     tree.flush(&moving, 0).map_err(fjall::Error::from)?;
     Ok(())
 }
 
-/// Has what stands in memory moved to a file, so that the log need not wait for it.
+/// Has what stands in memory moved to a file, so that the log need not wait for it. Also lets go of
+/// files that were removed.
 pub(super) fn move_to_file(keyspace: &Keyspace) -> Result<(), TableError> {
     // The log waits for what is newer than all in the files, and would wait for ever where the
     // newest was a removal that the store has dropped from them since.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::cache::all_keep;
 use crate::broker::Broker;
+use crate::shared::processor::processor;
 use crate::support::fleet::Fleet;
 use crate::support::story::summary;
 use crate::support::{Bank, eventually};
@@ -30,15 +31,6 @@ fn print(what: &str, mut times: Vec<Duration>) {
     let (least, most) = (times[0], times[times.len() - 1]);
     let median = times[times.len() / 2];
     println!("{what}: median {median:.2?}, least {least:.2?}, most {most:.2?} of {}", times.len());
-}
-
-/// Processor time that a gateway has had.
-fn processor(pid: &str) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-    let ticks = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    // Linux tells them in hundredths of a second on every machine.
-    Duration::from_millis(ticks * 10)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,6 +46,13 @@ pub async fn eventually<T, E: Debug>(
     }
 }
 
+/// Whether a process has not ended yet.
+pub fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state stands behind the name in parentheses; Z has ended and is not waited for yet.
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with('Z') && !rest.is_empty())
+}
+
 /// A process that ends with the test.
 pub struct Process(Child);
 
@@ -60,9 +67,7 @@ impl Process {
 
     /// Whether it has not ended yet.
     pub fn is_running(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
-        // The state stands behind the name in parentheses; Z has ended and is not waited for yet.
-        stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with('Z') && !rest.is_empty())
+        is_running(self.id())
     }
 
     pub fn signal(&self, signal: &str) {

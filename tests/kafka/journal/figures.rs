@@ -10,16 +10,17 @@ use std::num::NonZeroU64;
 use std::time::Instant;
 
 use futures::future::join_all;
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use tokio::sync::mpsc;
 use tollgate::account::AccountHasher;
 use tollgate::config::model::{Accuracy, Counts, QuotaRule, Unavailable, Window};
 use tollgate::quota::{Charge, Lack, Quotas};
 use tollgate::request::{
-    AccountId, Captures, Facts, NormalPath, RequestHead, RouteId, SystemClock, ValueSource,
+    AccountId, Captures, Facts, RequestHead, RouteId, SystemClock, ValueSource,
 };
 
 use super::*;
+use crate::shared::processor::processor;
 
 const PARTITIONS: u32 = 8;
 
@@ -37,12 +38,12 @@ impl Run {
     async fn of<F: Future<Output = Vec<Duration>> + Send + 'static>(
         workers: impl Iterator<Item = F>,
     ) -> Self {
-        let (started, before) = (Instant::now(), processor());
+        let (started, before) = (Instant::now(), processor("self"));
         let tasks: Vec<_> = workers.map(tokio::spawn).collect();
         let waits = join_all(tasks).await.into_iter().flat_map(Result::unwrap);
         let mut waits: Vec<_> = waits.collect();
         waits.sort();
-        Self { waits, took: started.elapsed(), processor: processor() - before }
+        Self { waits, took: started.elapsed(), processor: processor("self") - before }
     }
 
     fn p50(&self) -> Duration {
@@ -59,16 +60,6 @@ impl Run {
             self.p50()
         );
     }
-}
-
-/// Time on a processor that this process has had.
-fn processor() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    let fields: Vec<&str> = fields.split(' ').collect();
-    let ticks = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    // Linux tells them in hundredths of a second on every machine.
-    Duration::from_millis(ticks * 10)
 }
 
 /// Appends records and waits for each until it is read back, so many at once.
@@ -127,19 +118,9 @@ fn strict(account: &str) -> Charge {
         counts: Counts::Success,
         count_hits: true,
     };
-    let head = RequestHead {
-        method: Method::GET,
-        https: true,
-        host: "bank.example".into(),
-        path: NormalPath { decoded: "/".into(), encoded: "/".into() },
-        query: None,
-        address: [192, 0, 2, 1].into(),
-        certificate_thumbprint: None,
-        request_id: "r1".into(),
-    };
     let account = AccountId::parse(account).unwrap();
     let facts = Facts {
-        head: &head,
+        head: &RequestHead::default(),
         headers: &HeaderMap::new(),
         route: &RouteId::new("summary"),
         captures: &Captures::default(),
