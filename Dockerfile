@@ -17,13 +17,22 @@ ARG COMMIT=unknown
 RUN touch src/lib.rs src/main.rs && TOLLGATE_COMMIT=$COMMIT cargo build --release --locked --bin tollgate
 
 FROM debian:bookworm-slim
+ARG COMMIT=unknown
+LABEL org.opencontainers.image.title="Tollgate" \
+      org.opencontainers.image.description="An API gateway that counts use per account, exactly, at the first hop" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.revision="$COMMIT"
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --home-dir /var/lib/tollgate --create-home --shell /usr/sbin/nologin tollgate
+    && groupadd --system --gid 65532 tollgate \
+    && useradd --system --uid 65532 --gid 65532 --home-dir /var/lib/tollgate --create-home --shell /usr/sbin/nologin tollgate
 COPY --from=build /src/target/release/tollgate /usr/bin/tollgate
-USER tollgate
+# By number, so that Kubernetes can tell that it is not root.
+USER 65532:65532
 VOLUME /var/lib/tollgate
 EXPOSE 8080
+# The admin port of the configuration; another one is named by TOLLGATE_ADMIN.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["/usr/bin/tollgate", "ready"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/bin/tollgate"]
 CMD ["run", "--config", "/etc/tollgate/tollgate.yaml"]

@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
-.PHONY: help setup kafka demo demo-fleet test chaos lint docs bench figures load service fuzz
+.PHONY: help setup kafka demo demo-fleet test chaos lint docs bench figures load install uninstall deb service fuzz
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,17 @@ figures: setup ## What counting costs, alone and in a fleet on a real Kafka (doc
 
 load: setup ## k6: many clients and accounts, no account above its limit
 	@load-tests/run.sh
+
+install: setup ## The program as a systemd service on this machine (root; PREFIX, DESTDIR)
+	@cargo build --release --locked --bin tollgate
+	@scripts/install.sh install target/release
+
+uninstall: ## Takes it away; configuration, state and logs stay
+	@scripts/install.sh uninstall
+
+deb: setup ## The same as a Debian package
+	@cargo build --release --locked --bin tollgate
+	@scripts/deb.sh target/release
 
 service: setup ## The unit in a real systemd: start, reload, watchdog, crash, stop (root; boots a container)
 	@cargo build --profile demo --bin tollgate

@@ -101,6 +101,23 @@ fn partition_line(partition: &Value) -> String {
     }
 }
 
+/// Says whether a gateway is ready, and if not, why.
+pub(super) fn show_readiness(admin: &AdminArgs) -> Exit {
+    let (status, view) = match call(admin, reqwest::Method::GET, "/ready", None) {
+        Ok(answer) => answer,
+        Err(error) => return not_reached(admin, &*error),
+    };
+    if admin.json {
+        println!("{view:#}");
+    } else {
+        let ready = if status.is_success() { "ready" } else { "not ready" };
+        let whys = ["reasons", "degraded"].map(|name| view[name].as_array().cloned());
+        let whys: Vec<_> = whys.iter().flatten().flatten().filter_map(Value::as_str).collect();
+        println!("{}", [&[ready], &whys[..]].concat().join("\n  "));
+    }
+    if status.is_success() { Exit::Done } else { Exit::Refused }
+}
+
 /// Prints which answers of an account are kept.
 pub(super) fn show_cache(admin: &AdminArgs, account: &str) -> Exit {
     let path = format!("/cache/{}", escaped(account));
@@ -173,12 +190,14 @@ fn run(
             }
             Exit::Refused
         }
-        Err(error) => {
-            eprintln!("the admin port {} can't be reached: {error}", admin.admin);
-            eprintln!("hint: --admin names another one; is the gateway running?");
-            Exit::Unreachable
-        }
+        Err(error) => not_reached(admin, &*error),
     }
+}
+
+fn not_reached(admin: &AdminArgs, error: &dyn std::error::Error) -> Exit {
+    eprintln!("the admin port {} can't be reached: {error}", admin.admin);
+    eprintln!("hint: --admin names another one; is the gateway running?");
+    Exit::Unreachable
 }
 
 fn call(

@@ -54,6 +54,14 @@ pub enum Command {
     /// Print docs/configuration.md.
     #[command(hide = true)]
     Reference,
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    #[command(hide = true)]
+    Man,
     /// Make the topics of a fleet, or say how they differ from what is needed and what mends it.
     Kafka {
         /// What to do.
@@ -73,6 +81,13 @@ pub enum Command {
     },
     /// Look at the fleet through the admin port of one gateway: who owns which quota partitions.
     Fleet {
+        /// The gateway.
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Ask a gateway whether it is ready: exit status 0, or 1 with the reasons. Health checks of
+    /// containers need no other program for it.
+    Ready {
         /// The gateway.
         #[command(flatten)]
         admin: AdminArgs,

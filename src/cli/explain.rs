@@ -29,14 +29,15 @@ pub(super) fn explain(request: &ExplainArgs) -> Exit {
         }
     };
     let mut explanation = explain_request(&config, &question);
-    if let Err(error) = name_owner(&mut explanation, request.admin.as_deref()) {
-        eprintln!("nobody could be asked who owns the account: {error}");
-        return Exit::Unreachable;
-    }
+    let named = name_owner(&mut explanation, request.admin.as_deref());
     if request.json {
         println!("{:#}", serde_json::json!(explanation));
     } else {
         print(&explanation);
+    }
+    if let Err(error) = named {
+        eprintln!("nobody could be asked who owns the account: {error}");
+        return Exit::Unreachable;
     }
     if explanation.refused.is_some() { Exit::Refused } else { Exit::Done }
 }
@@ -46,16 +47,20 @@ fn name_owner(
     explanation: &mut Explanation,
     admin: Option<&str>,
 ) -> Result<(), Box<dyn std::error::Error>> {
+    let fleet = explanation.stages.iter_mut().find(|finding| finding.stage == "fleet");
+    let Some(finding) = fleet else {
+        if admin.is_some() {
+            eprintln!("nobody was asked: no other gateway is concerned with this request");
+        }
+        return Ok(());
+    };
     let Some(account) = &explanation.account else { return Ok(()) };
     let owner = match admin {
         Some(admin) => admin_client::owner_of(admin, account.as_str())?,
         None => "--admin asks a gateway who that is".to_owned(),
     };
-    let fleet = explanation.stages.iter_mut().find(|finding| finding.stage == "fleet");
-    if let Some(finding) = fleet {
-        finding.why.push_str(": ");
-        finding.why.push_str(&owner);
-    }
+    finding.why.push_str(": ");
+    finding.why.push_str(&owner);
     Ok(())
 }
 

@@ -7,6 +7,7 @@ mod explain;
 mod kafka;
 mod limits;
 mod log;
+mod manual;
 mod run;
 
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ pub fn main() -> ExitCode {
         Command::Check { files, json } => check::check(&files, json),
         Command::Schema => check::schema(),
         Command::Reference => check::reference(),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man => manual::page(),
         Command::Explain(request) => explain::explain(&request),
         Command::Kafka { command } => match command {
             KafkaCommand::Init(args) => kafka::init(&args),
@@ -54,6 +57,7 @@ pub fn main() -> ExitCode {
             QuotaCommand::Reset { account } => admin_client::reset_quota(&admin, &account),
         },
         Command::Fleet { admin } => admin_client::show_fleet(&admin),
+        Command::Ready { admin } => admin_client::show_readiness(&admin),
         Command::Cache { command, admin } => match command {
             CacheCommand::Show { account } => admin_client::show_cache(&admin, &account),
             CacheCommand::Purge { what } => admin_client::purge_cache(&admin, &what),

@@ -226,3 +226,28 @@ impl Name {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// Words that begin as metrics do.
+    fn names(text: &str) -> Vec<&str> {
+        text.split(|c: char| !c.is_ascii_lowercase() && c != '_')
+            .filter(|word| word.starts_with("tollgate_") || word.starts_with("process_"))
+            .collect()
+    }
+
+    #[test]
+    fn the_reference_has_every_metric_and_no_other() {
+        let (source, _) = include_str!("names.rs").split_once("pub const fn help").unwrap();
+        let (here, there) = (names(source), names(include_str!("../../docs/metrics.md")));
+        let is_named = |name: &&&str| there.iter().any(|told| told.starts_with(*name));
+        let missing: Vec<_> = here.iter().filter(|name| !is_named(name)).collect();
+        assert!(missing.is_empty(), "not in docs/metrics.md: {missing:?}");
+        let is_known = |told: &&&str| {
+            let bare = ["_total", "_seconds", ""].map(|unit| told.strip_suffix(unit));
+            bare.iter().flatten().any(|bare| here.contains(bare))
+        };
+        let made_up: Vec<_> = there.iter().filter(|told| !is_known(told)).collect();
+        assert!(made_up.is_empty(), "no metrics: {made_up:?}");
+    }
+}

@@ -230,6 +230,12 @@ async fn explain_tells_each_stage_and_why_and_calls_nobody() {
     }
     assert!(!served.out.contains("4711"), "no account number: {}", served.out);
     assert!(!served.out.contains("eyJ"), "no token: {}", served.out);
+    // Where there is no fleet, nobody has to be asked.
+    let nobody = ["--admin", "http://127.0.0.1:9"];
+    let alone =
+        tollgate(&[&["explain", &config, "GET", url, "-H", &token], &nobody[..]].concat(), &[]);
+    assert_eq!((alone.status, alone.out), (0, served.out));
+    assert!(alone.err.contains("nobody was asked"), "{}", alone.err);
 
     let json = |arguments: &[&str]| {
         let done = tollgate(&[&["explain", &config, "--json"], arguments].concat(), &[]);

@@ -7,3 +7,4 @@ mod figures;
 mod forward;
 mod ownership;
 mod story;
+mod versions;

@@ -58,6 +58,13 @@ impl Fleet {
         self.gateways.push(joined);
     }
 
+    /// Starts one more gateway by way of a command that runs it.
+    pub fn join_under(&mut self, under: Vec<String>) {
+        let address = own_address();
+        let config = self.config_of(&format!("gateway-{}", self.gateways.len()), address);
+        self.gateways.push(Tollgate::start_under(under, address, &config));
+    }
+
     /// One that starts beside the others with a changed configuration.
     pub fn newcomer(&self, change: impl Fn(String) -> String) -> Tollgate {
         let address = own_address();

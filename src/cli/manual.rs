@@ -1,0 +1,24 @@
+//! What a package has beside the program: its manual page and completions for shells.
+
+use std::io;
+
+use clap::CommandFactory;
+
+use super::{Args, Exit};
+
+/// Prints the manual page, `tollgate(1)`.
+pub(super) fn page() -> Exit {
+    match clap_mangen::Man::new(Args::command()).render(&mut io::stdout()) {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            eprintln!("the manual page can't be written: {error}");
+            Exit::Failed
+        }
+    }
+}
+
+/// Prints what a shell needs to complete commands and flags.
+pub(super) fn completions(shell: clap_complete::Shell) -> Exit {
+    clap_complete::generate(shell, &mut Args::command(), "tollgate", &mut io::stdout());
+    Exit::Done
+}
