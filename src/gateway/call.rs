@@ -11,7 +11,7 @@ use pingora_proxy::Session;
 use super::context::Context;
 use super::shared::Shared;
 use super::snapshot::{RoutePlan, Target};
-use super::{answer, edited};
+use super::{answer, edited, respond};
 use crate::compose::{ComposeInputs, Composer};
 use crate::listener;
 use crate::observe::Event;
@@ -107,7 +107,13 @@ fn failed(
             picked.report_because(outcome, trouble);
         }
     }
-    error.set_retry(outcome.is_some_and(|outcome| may_retry(session, context, outcome)));
+    let again = match (outcome, error.etype()) {
+        // Decided, and taken from the budget, when the status was seen.
+        (Some(_), ErrorType::HTTPStatus(_)) => true,
+        (Some(outcome), _) => may_retry(session, context, outcome),
+        (None, _) => false,
+    };
+    error.set_retry(again);
     error
 }
 
@@ -126,7 +132,7 @@ pub(super) fn broke(
     let stale = from_pool && outcome_of(&error) == Some(Outcome::Reset);
     let downstream = session.as_downstream();
     let repeatable = context.head.method.is_idempotent()
-        && downstream.response_written().is_none()
+        && respond::status_sent(session).is_none()
         && !downstream.retry_buffer_truncated();
     if stale && repeatable && context.upstream.stale < STALE_CONNECTIONS && !context.is_late() {
         context.upstream.stale += 1;
@@ -191,7 +197,7 @@ fn may_retry(session: &Session, context: &Context, outcome: Outcome) -> bool {
     };
     let Some(cause) = outcome.retry_cause() else { return false };
     let downstream = session.as_downstream();
-    downstream.response_written().is_none()
+    respond::status_sent(session).is_none()
         && !context.is_late()
         && cluster.may_retry(
             cause,

@@ -9,12 +9,13 @@ use serde_json::Value;
 use super::edited::EditedBody;
 use super::forward::Forward;
 use super::snapshot::{RoutePlan, Snapshot, Target};
+use super::standing;
 use crate::account::{AccountKey, Passport};
 use crate::compose::ComposeOutcome;
 use crate::guard::BodyBudget;
 use crate::limit::Permit;
 use crate::observe::{InProgress, Source};
-use crate::quota::{Charge, Reservation};
+use crate::quota::{Charge, End, Reservation};
 use crate::request::{
     AccountId, Caller, Captures, Facts, LimitState, Refusal, RequestHead, RouteId, UnixMillis,
 };
@@ -63,6 +64,8 @@ pub struct Context {
     pub(super) forward: Option<Forward>,
     pub(super) permits: Vec<Permit>,
     pub(super) reservation: Option<Reservation>,
+    /// A use was admitted that the journal could not confirm.
+    unaccounted: bool,
     /// Of rules that count no hits, until it is known that this request is none.
     pub(super) backend_charges: Vec<Charge>,
     pub(super) limits: Vec<LimitState>,
@@ -184,6 +187,7 @@ impl Context {
             forward: None,
             permits: Vec::new(),
             reservation: None,
+            unaccounted: false,
             backend_charges: Vec::new(),
             limits: Vec::new(),
             refusal: None,
@@ -209,6 +213,21 @@ impl Context {
             account: self.accounts.first(),
             body: self.body.json.as_deref(),
         }
+    }
+
+    /// Commits or gives back what was reserved, and notes where that leaves the caller. Only the
+    /// first call does anything.
+    pub(super) fn settle(&mut self, end: End) {
+        self.limits = standing::after(end, self).into_owned();
+        if let Some(reservation) = self.reservation.take() {
+            self.unaccounted |= reservation.unaccounted();
+            reservation.end(end);
+        }
+    }
+
+    /// Whether a use was admitted that the journal could not confirm.
+    pub(super) fn is_unaccounted(&self) -> bool {
+        self.unaccounted || self.reservation.as_ref().is_some_and(Reservation::unaccounted)
     }
 
     /// Time left until the first deadline that holds; `None` without one.

@@ -6,7 +6,7 @@ use pingora_proxy::Session;
 use super::call;
 use super::context::{Arrival, Context};
 use super::shared::Shared;
-use super::{detail, problem, shown, standing};
+use super::{detail, problem, respond, shown, standing};
 use crate::observe::Exchange;
 use crate::transform::TraceContext;
 
@@ -17,25 +17,15 @@ pub(super) fn finish(
     error: Option<&Error>,
     context: &mut Context,
 ) {
-    let status = session.as_downstream().response_written().map_or(0, |head| head.status.as_u16());
-    let unaccounted = context.reservation.as_ref().is_some_and(|r| r.unaccounted());
+    let status = respond::status_sent(session).map_or(0, |status| status.as_u16());
     context.stages.end();
-    settle(context, status, error.is_some());
+    context.settle(standing::end(status, error.is_some(), context));
     call::observe(shared, context);
-    observe(shared, session, context, status, unaccounted);
+    observe(shared, session, context, status);
     context.permits.clear();
 }
 
-/// Commits or gives back, and notes where that leaves the caller.
-fn settle(context: &mut Context, status: u16, broke: bool) {
-    let end = standing::end(status, broke, context);
-    context.limits = standing::after(end, context).into_owned();
-    if let Some(reservation) = context.reservation.take() {
-        reservation.end(end);
-    }
-}
-
-fn observe(shared: &Shared, session: &Session, context: &Context, status: u16, unaccounted: bool) {
+fn observe(shared: &Shared, session: &Session, context: &Context, status: u16) {
     let account = (!context.account_keys.is_empty()).then(|| {
         let keys: Vec<String> = context.account_keys.iter().map(ToString::to_string).collect();
         keys.join(",")
@@ -71,7 +61,7 @@ fn observe(shared: &Shared, session: &Session, context: &Context, status: u16, u
         tries: tries(context),
         missing_parts: &missing_parts,
         quota_remaining: context.limits.iter().map(|state| state.remaining).min(),
-        unaccounted,
+        unaccounted: context.is_unaccounted(),
         stages: context.stages.as_slice(),
     };
     shared.metrics.request_finished(&exchange);

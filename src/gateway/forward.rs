@@ -11,6 +11,7 @@ use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 
 use super::context::{Arrival, Context};
+use super::respond;
 use super::shared::Shared;
 use crate::account::{Fleet, PASSPORT, Passport};
 use crate::observe::{Event, ForwardOutcome, Source};
@@ -180,7 +181,7 @@ pub(super) fn failed(
         forward.failed = true;
     }
     let downstream = session.as_downstream();
-    let unanswered = downstream.response_written().is_none();
+    let unanswered = respond::status_sent(session).is_none();
     let whole = !downstream.retry_buffer_truncated();
     error.set_retry(repeatable && unanswered && whole && !late && forward.tries < MOST_TRIES);
     error

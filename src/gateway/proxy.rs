@@ -23,7 +23,9 @@ use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::{admit, answer, caching, call, edited, errands, finish, forward, respond};
 use crate::observe::Event;
+use crate::quota::End;
 use crate::request::Refusal;
+use crate::transform;
 use crate::vault;
 
 /// The proxy: the state that outlives configurations, and the configuration in force.
@@ -243,6 +245,11 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
+        if respond::is_interim(response.status) {
+            transform::strip_response(response, false);
+            transform::strip_internal(response);
+            return context.lateness().map_or(Ok(()), |refusal| Err(refused(context, refusal)));
+        }
         context.upstream.status = Some(response.status.as_u16());
         if context.forward.is_some() {
             return forward::judge_answer(&self.shared, session, response, context);
@@ -285,6 +292,9 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
+        if respond::is_interim(response.status) {
+            return Ok(());
+        }
         if context.forward.is_none() {
             caching::note_source(&self.shared, session, context);
             if context.source.is_cache() {
@@ -293,6 +303,11 @@ impl ProxyHttp for Gateway {
             }
             caching::describe(session, response, context)?;
             answer::edit_head(session, response, context)?;
+        }
+        if response.status.is_server_error() {
+            // Whatever becomes of its body. A client that asks again at once must find what is
+            // given back.
+            context.settle(End::Failed);
         }
         respond::stamp(response, context)
     }
@@ -322,7 +337,7 @@ impl ProxyHttp for Gateway {
         }
         context.stages.end();
         call::note_trouble(error, context);
-        let unanswered = session.as_downstream().response_written().is_none();
+        let unanswered = respond::status_sent(session).is_none();
         // Pingora closes the connection after this, whatever is said below. The answer must
         // announce it, or the client's next request runs into the close.
         session.set_keepalive(None);

@@ -27,6 +27,18 @@ struct Answer {
     close: bool,
 }
 
+/// Whether more comes before the answer itself: a 1xx, but not the last word on an upgrade
+/// (RFC 9110 section 15.2).
+pub(super) fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// The status of the answer that the client was sent, if it was sent one.
+pub(super) fn status_sent(session: &Session) -> Option<StatusCode> {
+    let sent = session.as_downstream().response_written().map(|head| head.status);
+    sent.filter(|status| !is_interim(*status))
+}
+
 /// Answers a refusal in the route's dialect. Returns the status sent.
 pub(super) async fn refuse(session: &mut Session, context: &mut Context, refusal: Refusal) -> u16 {
     let dialect = context.plan.as_ref().map_or(Dialect::Problem, |plan| plan.route.dialect);
@@ -39,6 +51,8 @@ pub(super) async fn refuse(session: &mut Session, context: &mut Context, refusal
         Refusal::RateLimited(state) => context.limits.push(state.clone()),
         _ => {}
     }
+    // Before the client can ask again: what is given back must be there by then.
+    context.settle(standing::end(problem.status.as_u16(), false, context));
     let answer = Answer {
         status: problem.status,
         headers,
@@ -164,7 +178,7 @@ pub(super) fn stamp(head: &mut ResponseHeader, context: &Context) -> pingora::Re
             None => head.insert_header(name, value)?,
         }
     }
-    if context.reservation.as_ref().is_some_and(|reservation| reservation.unaccounted()) {
+    if context.is_unaccounted() {
         head.insert_header("x-quota-unaccounted", "true")?;
     }
     Ok(())

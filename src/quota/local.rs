@@ -10,7 +10,7 @@ const MOST_ENTRIES: usize = 65_536;
 const EPOCH: Offset = 0;
 
 /// What a rule with `unavailable: local` counts while the journal can't: in this process's memory,
-/// lost with it, and no longer looked at once the journal is back.
+/// and looked at only then. The owner is told of it when it can be.
 #[derive(Debug, Default)]
 pub(super) struct Local(Ledger);
 

@@ -161,6 +161,8 @@ impl Reservation {
                     exceeded(partition, charge, standing)
                 })?;
                 self.hold(partition, charge, held, Book::Local, standing);
+                // Given back, it still counts there: nobody could say whether it does already.
+                missing.count_later(partition, charge);
                 self.unaccounted = true;
                 Ok(QuotaOutcome::Unavailable)
             }

@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::change::{Faults, Scope, TableError};
+use super::complete::Complete;
 use super::entry::Entry;
 use super::epochs::Epochs;
 use super::feed::Feed;
@@ -19,7 +20,7 @@ use super::memory::Memory;
 use super::queue::{Queue, Removal, Removed};
 use super::record::{self, RecordError};
 use super::seal::{KeyRing, SealError};
-use super::table::Table;
+use super::table::{Table, set_aside};
 use super::view::{EntryView, Tier};
 use super::writer::Writer;
 use super::{Parts, VaultError};
@@ -78,7 +79,13 @@ impl Disk {
         parts: Parts,
     ) -> Result<Self, VaultError> {
         let faults = Faults::default();
+        let complete = Complete::of(path);
+        if path.exists() && !complete.is_marked() {
+            tracing::warn!("the account cache on disk lacks a purge and starts empty");
+            set_aside(path).map_err(|why| table_error(path, &why))?;
+        }
         let table = open_or_start_over(path, &faults)?;
+        complete.mark();
         let shared = Arc::new(Shared {
             path: path.to_owned(),
             queue: Queue::new(queue_bound),
@@ -274,8 +281,11 @@ pub(super) fn open_or_start_over(path: &Path, faults: &Faults) -> Result<Table, 
         .or_else(|error| (error.kind() == std::io::ErrorKind::NotFound).then_some(()).ok_or(error))
         .and_then(|()| std::fs::rename(path, &aside));
     moved.map_err(|error| VaultError::File { path: path.to_owned(), error })?;
-    Table::open(path, faults.clone())
-        .map_err(|error| VaultError::Table { path: path.to_owned(), why: error.to_string() })
+    Table::open(path, faults.clone()).map_err(|why| table_error(path, &why))
+}
+
+fn table_error(path: &Path, why: &TableError) -> VaultError {
+    VaultError::Table { path: path.to_owned(), why: why.to_string() }
 }
 
 /// Whether an error of the file system comes from what stands in the files.

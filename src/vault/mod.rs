@@ -10,6 +10,7 @@
 //! keep and purge.
 
 mod change;
+mod complete;
 mod describe;
 mod disk;
 mod entry;

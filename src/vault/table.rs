@@ -6,6 +6,7 @@ mod row;
 mod slot;
 
 pub(super) use changed::ChangedKey;
+pub(super) use folder::set_aside;
 
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -3,6 +3,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::change::{Applied, Change, Put, Scope, TableError};
+use super::complete::Complete;
 use super::disk::{Shared, open_or_start_over};
 use super::entry::Entry;
 use super::feed::{Follower, Handed};
@@ -297,6 +298,9 @@ impl Writer {
 
     fn owe(&mut self, scope: Scope) {
         let Some(broken) = &mut self.broken else { return };
+        if broken.owed.is_empty() {
+            Complete::of(&self.shared.path).unmark();
+        }
         if broken.owed.len() >= MOST_OWED {
             broken.owed = vec![Scope::All];
         } else if broken.owed != [Scope::All] {
@@ -337,6 +341,10 @@ impl Writer {
         let table = open_or_start_over(&self.shared.path, &self.shared.faults).ok()?;
         let owed = broken.owed.iter().cloned().map(Change::Remove).collect();
         let paid = table.apply(owed, bound).and_then(|_| table.sync());
-        paid.is_ok().then_some(table)
+        paid.ok()?;
+        if !broken.owed.is_empty() {
+            Complete::of(&self.shared.path).mark();
+        }
+        Some(table)
     }
 }

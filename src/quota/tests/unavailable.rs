@@ -88,6 +88,11 @@ async fn local_counts_in_this_process_on_top_of_what_is_known() {
     first.refund();
     assert_eq!(house.use_up(&charge, 5).await, 1);
     assert_eq!(exceeded(house.one(&charge).await).used, 4);
+    // What was served meanwhile is counted when the journal is back, and with it what was given
+    // back: one before, four meanwhile.
+    house.journal.set(Mood::Well);
+    house.quotas.drain().await;
+    assert_eq!(exceeded(house.one(&charge).await).used, 5);
 }
 
 #[tokio::test]

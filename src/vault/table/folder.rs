@@ -1,5 +1,5 @@
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
@@ -27,13 +27,12 @@ pub(super) fn notes_options() -> KeyspaceCreateOptions {
 /// Opens the folder of a table, with its notes. One of another layout starts empty, except for the
 /// purges that it owes to others.
 pub(super) fn open(path: &Path) -> Result<(Database, Keyspace), TableError> {
-    let former = path.with_extension("former");
+    let former = former(path);
     let (mut database, mut notes) = open_as_it_is(path)?;
     if is_of_another_layout(&database, &notes)? {
         tracing::warn!("the account cache on disk is of another release and starts empty");
         drop((database, notes));
-        remove(&former)?;
-        fs::rename(path, &former).map_err(TableError::Io)?;
+        set_aside(path)?;
         (database, notes) = open_as_it_is(path)?;
     }
     notes.insert(LAYOUT_NOTE, LAYOUT)?;
@@ -44,6 +43,17 @@ pub(super) fn open(path: &Path) -> Result<(Database, Keyspace), TableError> {
         remove(&former)?;
     }
     Ok((database, notes))
+}
+
+fn former(path: &Path) -> PathBuf {
+    path.with_extension("former")
+}
+
+/// The next [`open`] starts empty, except for the purges that are owed to others.
+pub(in crate::vault) fn set_aside(path: &Path) -> Result<(), TableError> {
+    let former = former(path);
+    remove(&former)?;
+    fs::rename(path, &former).map_err(TableError::Io)
 }
 
 fn open_as_it_is(path: &Path) -> Result<(Database, Keyspace), TableError> {

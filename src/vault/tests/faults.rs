@@ -119,6 +119,32 @@ async fn a_purge_during_a_fault_says_so_and_holds_when_the_disk_is_back() {
 }
 
 #[tokio::test]
+async fn a_process_that_ends_before_a_purge_is_on_disk_leaves_no_old_answer_to_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open(directory.path(), &settings());
+    opened.visit(key("1"), b"before").await;
+    opened.vault.flush().await;
+    opened.disk_fails(true);
+    let account = Asked::account("1").account_key().unwrap();
+    let purged = opened.vault.purge_changed(&account).await;
+    assert!(matches!(purged, Err(VaultError::Unavailable)), "{purged:?}");
+    opened.vault.close();
+
+    let opened = open(directory.path(), &settings());
+    assert_eq!(opened.kept(key("1")).await, None);
+    opened.visit(key("2"), b"after").await;
+    opened.vault.flush().await;
+    // Where the disk came back in time, nothing is lost but what was purged.
+    opened.disk_fails(true);
+    assert!(opened.vault.purge_changed(&account).await.is_err());
+    opened.disk_fails(false);
+    opened.disk_is_back().await;
+    opened.vault.close();
+    let opened = open(directory.path(), &settings());
+    assert_eq!(opened.kept(key("2")).await.unwrap(), b"after");
+}
+
+#[tokio::test]
 async fn a_flipped_bit_is_a_miss_and_the_answer_is_dropped() {
     let directory = tempfile::tempdir().unwrap();
     let opened = open(directory.path(), &settings());

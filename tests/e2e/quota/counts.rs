@@ -62,8 +62,9 @@ async fn a_request_that_the_condition_lets_off_is_neither_counted_nor_refused() 
 #[tokio::test]
 async fn what_the_backend_failed_to_answer_is_given_back_unless_the_rule_counts_all() {
     let rules = "  lenient: { per: [account], limit: 50, window: 24h }\n\
-                 \x20 stern: { per: [account], limit: 50, window: 24h, counts: all }\n";
-    let mut routes = String::new();
+                 \x20 stern: { per: [account], limit: 50, window: 24h, counts: all }\n\
+                 \x20 once: { per: [account], limit: 1, window: 24h }\n";
+    let mut routes = route_to("loans", "once", "once", "");
     let faults = [
         ("checking", "500"),
         ("savings", "cut"),
@@ -96,6 +97,18 @@ async fn what_the_backend_failed_to_answer_is_given_back_unless_the_rule_counts_
         world.until_used(&account, "lenient", 1).await;
         world.bank.fault(service, "ok").await;
     }
+    // It is there by the time that the client can ask again.
+    for fault in ["500", "garbage", "down"] {
+        world.bank.fault("loans", fault).await;
+        let (path, method) = ("/once/acc-once", http::Method::GET);
+        for turn in 0..60 {
+            let answer =
+                world.gateway.try_send(method.clone(), path, &world.token, &[], Vec::new());
+            let status = answer.await.map(|answer| answer.status.as_u16());
+            assert!(matches!(status, Ok(500 | 502)), "{fault}, turn {turn}: {status:?}");
+        }
+    }
+    world.bank.fault("loans", "ok").await;
     // Not the backend's fault.
     assert_eq!(world.get("/checking/none-such").await.status, 404);
     assert_eq!(world.used("none-such", "lenient").await, 1, "an answer below 500 is a use");

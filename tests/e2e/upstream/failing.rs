@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{Method, Response};
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -217,6 +217,66 @@ async fn half_an_answer() -> SocketAddr {
         }
     });
     address
+}
+
+/// What a backend does once it has announced an answer.
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    BreaksOff,
+    Stalls,
+    AnnouncesForEver,
+}
+
+/// A backend that says 103 (RFC 8297) and then does so.
+async fn announces(then: Then) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let hint = b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n";
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(hint).await;
+                match then {
+                    Then::BreaksOff => {}
+                    Then::Stalls => std::future::pending().await,
+                    Then::AnnouncesForEver => {
+                        while stream.write_all(hint).await.is_ok() {
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_answer_that_was_only_announced_is_answered_for() {
+    let bank = Bank::start().await;
+    let all = [
+        (Then::BreaksOff, 502, "backend-failed"),
+        (Then::Stalls, 504, "backend-timeout"),
+        (Then::AnnouncesForEver, 504, "backend-timeout"),
+    ];
+    for (then, status, kind) in all {
+        let address = announces(then).await;
+        let deadlines = "deadlines: { first_byte: 1s, total: 2s }";
+        let alone = start(&bank, &format!("endpoints: [\"{address}\"], {deadlines}"), "").await;
+        refused(&alone.get("/own/4711", "").await, status, kind);
+        let well = Backend::start(|_| Response::new(Bytes::from("{}"))).await;
+        let both = format!(
+            "endpoints: [\"{address}\", \"127.0.0.1:{}\"], {deadlines}, \
+             retries: {{ attempts: 1, budget_percent: 100, on: [reset, timeout] }}",
+            well.port()
+        );
+        let both = start(&bank, &both, "").await;
+        let answers = [both.get("/own/4711", "").await, both.get("/own/4711", "").await];
+        let served = answers.iter().filter(|answer| answer.status == 200).count();
+        let wanted = if matches!(then, Then::AnnouncesForEver) { 1 } else { 2 };
+        assert_eq!(served, wanted, "{then:?}: another endpoint answers while there is time");
+    }
 }
 
 #[tokio::test]

@@ -111,6 +111,31 @@ async fn second_tries_stay_within_their_budget() {
 }
 
 #[tokio::test]
+async fn an_answer_that_may_not_be_tried_again_is_the_backends_own() {
+    let bank = Bank::start().await;
+    let rest = ", retries: { attempts: 1, budget_percent: 1, on: [500] }";
+    let (well, endpoints) = pair(&bank, rest).await;
+    let gateway = start(&bank, &endpoints, "").await;
+    bank.fault("checking", "500").await;
+    let started = Instant::now();
+    let seen = statuses(&gateway, Method::GET, "/own/4711", 30).await;
+    assert!(started.elapsed() < Duration::from_secs(9), "the budget's window would have moved on");
+    let own = count(&seen, 500);
+    assert_eq!((own + count(&seen, 200), well.seen().len()), (30, 30 - own), "{seen:?}");
+    let metrics = gateway.metrics().await;
+    let calls = |line: &str| {
+        let found = metrics.lines().find_map(|text| text.strip_prefix(line));
+        found.map_or(0, |count| count.trim().parse::<usize>().unwrap())
+    };
+    assert_eq!(
+        calls("tollgate_upstream_retries_total{cluster=\"own\"}"),
+        3,
+        "all that are allowed"
+    );
+    assert_eq!(calls("tollgate_upstream_retries_over_budget_total{cluster=\"own\"}"), own);
+}
+
+#[tokio::test]
 async fn an_endpoint_that_fails_requests_is_taken_out_and_comes_back() {
     let bank = Bank::start().await;
     let (_well, endpoints) =
