@@ -57,9 +57,10 @@ async fn use_up(fleet: &Fleet, bank: &Bank, account: &str, mut used: u64, token:
     assert!(more <= 5, "{more} calls: one answer serves all");
 }
 
-/// An account of the first gateway, used twice, whose answer every gateway has.
-async fn half_used(fleet: &Fleet, token: &str) -> String {
-    let account = fleet.account_of(0).await;
+/// An account of the first gateway, with a number from there on, used twice, whose answer every
+/// gateway has.
+async fn half_used(fleet: &Fleet, first: u32, token: &str) -> String {
+    let account = fleet.account_from(first, 0).await;
     let path = format!("/accounts/{account}/summary");
     for gateway in &fleet.gateways {
         assert_eq!(gateway.get_with(&path, token, &[HOST]).await.status, 200);
@@ -84,7 +85,7 @@ async fn two_versions_count_and_keep_together() {
             use_up(&fleet, &bank, &account, 0, &token).await;
         }
         // One is replaced in order.
-        let account = half_used(&fleet, &token).await;
+        let account = half_used(&fleet, 20_000, &token).await;
         fleet.gateways.remove(0).terminate_and_wait().await;
         join(&mut fleet, new);
         fleet.until_shared_out().await;
@@ -94,7 +95,7 @@ async fn two_versions_count_and_keep_together() {
         join(&mut fleet, old);
         fleet.gateways.swap(0, 1);
         fleet.until_shared_out().await;
-        let account = half_used(&fleet, &token).await;
+        let account = half_used(&fleet, 30_000, &token).await;
         fleet.gateways.remove(0).process().kill();
         use_up(&fleet, &bank, &account, 2, &token).await;
     }

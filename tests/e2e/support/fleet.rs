@@ -145,7 +145,12 @@ impl Fleet {
 
     /// An account that this gateway owns.
     pub async fn account_of(&self, gateway: usize) -> String {
-        for number in 4711..5711 {
+        self.account_from(4711, gateway).await
+    }
+
+    /// One with a number from there on.
+    pub async fn account_from(&self, first: u32, gateway: usize) -> String {
+        for number in first..first + 1000 {
             let account = number.to_string();
             if self.owner_of(&account).await == gateway {
                 return account;
