@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tries the unit in a real systemd: a small Debian is booted in a container, Tollgate installed into
-# it as docs/operations.md says, and started, reloaded, stuck, killed and stopped there. Needs root.
+# it by scripts/install.sh, and started, reloaded, stuck, killed and stopped there. Needs root.
 #
 #   scripts/systemd.sh FOLDER_WITH_THE_PROGRAM
 set -euo pipefail
@@ -27,11 +27,10 @@ trap 'rm -rf "$work"' EXIT
 cp -a "$cache" "$work/root"
 machine=$work/root
 
-# As by hand, in docs/operations.md.
-chroot "$machine" useradd --system --home-dir /var/lib/tollgate --shell /usr/sbin/nologin tollgate
-install -m 0755 "$bin/tollgate" "$machine/usr/bin/tollgate"
-install -m 0644 "$root/conf/systemd/tollgate.service" "$machine/etc/systemd/system/"
-mkdir -p "$machine/etc/tollgate" "$machine/etc/systemd/system/tollgate.service.d"
+# As `make install` does.
+DESTDIR=$machine "$root/scripts/install.sh" install "$bin" >/dev/null
+chroot "$machine" systemd-sysusers
+mkdir -p "$machine/etc/systemd/system/tollgate.service.d"
 cat >"$machine/etc/tollgate/tollgate.yaml" <<'YAML'
 listen: [{ address: 127.0.0.1:80 }]
 admin: { address: 127.0.0.1:9901 }

@@ -111,3 +111,25 @@ async fn open_files_are_raised_to_what_the_system_grants_and_too_few_are_told() 
     assert_eq!(soft, "900");
     assert!(log.contains("LimitNOFILE"), "{log}");
 }
+
+#[tokio::test]
+async fn a_health_check_needs_no_other_program() {
+    let bank = Bank::start().await;
+    let ask = |gateway: &Tollgate| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .args(["ready", "--admin", &gateway.admin_url("")])
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let gateway = Tollgate::start(&(base_config(&bank) + HELLO)).await;
+    assert_eq!(ask(&gateway), (Some(0), "ready\n".to_owned()));
+    let nobody = base_config(&bank).replace(&bank.issuer(), "http://127.0.0.1:9") + HELLO;
+    let waiting = Tollgate::start_unready(&nobody);
+    eventually("it to say what it waits for", async || {
+        let (status, told) = ask(&waiting);
+        let says = told.starts_with("not ready\n  ") && told.contains("bank");
+        if status == Some(1) && says { Ok(()) } else { Err((status, told)) }
+    })
+    .await;
+}
