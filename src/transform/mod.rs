@@ -10,7 +10,7 @@ mod identifiers;
 mod json;
 mod trace;
 
-pub use fields::Fields;
+pub use fields::{Fields, join_cookies};
 pub use forwarded::{Hop, forward};
 pub use headers::apply as apply_headers;
 pub use hops::{strip_internal, strip_nominated, strip_request, strip_response};

@@ -94,6 +94,25 @@ async fn fields_of_one_connection_and_of_gateways_reach_no_backend() {
 }
 
 #[tokio::test]
+async fn a_cookie_that_http_2_has_split_reaches_the_backend_and_the_rules_as_one() {
+    let bank = Bank::start().await;
+    let edits = "    request: { headers: { set: { x-cookie: \"{header.cookie}\" } } }\n";
+    let gateway = start(&bank, &[echo("plain", edits)]).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let request = client.get(gateway.url("/plain/4711"));
+    let answer = request.header("cookie", "a=1").header("cookie", "b=2; c=3").send().await.unwrap();
+    assert_eq!(answer.version(), http::Version::HTTP_2);
+    let told: serde_json::Value = answer.json().await.unwrap();
+    let fields = told["headers"].as_array().unwrap().iter();
+    let cookies: Vec<_> =
+        fields.filter(|field| field[0] == "cookie" || field[0] == "x-cookie").collect();
+    assert_eq!(
+        cookies,
+        [&json!(["cookie", "a=1; b=2; c=3"]), &json!(["x-cookie", "a=1; b=2; c=3"])]
+    );
+}
+
+#[tokio::test]
 async fn a_connection_option_takes_no_field_away_that_matters() {
     let bank = Bank::start().await;
     let gateway = start(&bank, &[echo("plain", "")]).await;
