@@ -127,6 +127,7 @@ pub(super) fn edit_upstream_head(
 ) -> pingora::Result<()> {
     framing::settle(response)?;
     transform::strip_response(response, response.status == StatusCode::SWITCHING_PROTOCOLS);
+    transform::strip_own_words(response);
     edited::begin(response, context)
 }
 

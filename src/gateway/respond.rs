@@ -165,7 +165,7 @@ pub(super) fn stamp(head: &mut ResponseHeader, context: &Context) -> pingora::Re
         }
     }
     if context.reservation.as_ref().is_some_and(|reservation| reservation.unaccounted()) {
-        head.insert_header("x-quota-unaccounted", "true")?;
+        head.insert_header(transform::UNACCOUNTED, "true")?;
     }
     Ok(())
 }

@@ -134,7 +134,7 @@ async fn a_connection_option_takes_no_field_away_that_matters() {
 }
 
 #[tokio::test]
-async fn a_backends_connection_fields_reach_no_client_and_its_edits_are_made() {
+async fn a_backends_fields_of_connections_and_gateways_reach_no_client_and_its_edits_are_made() {
     let bank = Bank::start().await;
     let backend = Backend::start(|_| {
         Response::builder()
@@ -142,6 +142,11 @@ async fn a_backends_connection_fields_reach_no_client_and_its_edits_are_made() {
             .header("x-hop", "1")
             .header("keep-alive", "timeout=9")
             .header("proxy-authenticate", "Basic")
+            .header("x-tollgate-owner", "10.0.0.1:8443")
+            .header("x-quota-unaccounted", "true")
+            .header("ratelimit", "\"theirs\";r=0;t=9")
+            .header("ratelimit-policy", "\"theirs\";q=1;w=9")
+            .header("te", "trailers")
             .header("server", "core/1.2")
             .header("x-old", "kept")
             .header("x-many", "1")
@@ -157,7 +162,18 @@ async fn a_backends_connection_fields_reach_no_client_and_its_edits_are_made() {
     let gateway = Tollgate::start(&text).await;
     let answer = gateway.get("/edited/4711", "").await;
     assert_eq!(answer.status, 200);
-    for name in ["x-hop", "keep-alive", "proxy-authenticate", "server", "x-old"] {
+    for name in [
+        "x-hop",
+        "keep-alive",
+        "proxy-authenticate",
+        "x-tollgate-owner",
+        "x-quota-unaccounted",
+        "ratelimit",
+        "ratelimit-policy",
+        "te",
+        "server",
+        "x-old",
+    ] {
         assert!(!answer.headers.contains_key(name), "{name}: {answer:?}");
     }
     assert_eq!((answer.header("x-new"), answer.header("x-account")), ("kept", "4711"));

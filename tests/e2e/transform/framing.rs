@@ -137,3 +137,23 @@ async fn a_client_of_http_1_0_gets_no_chunks_and_the_end_by_the_connections_end(
         }
     }
 }
+
+#[tokio::test]
+async fn what_the_cache_did_is_said_once_and_behind_what_a_backends_cache_said() {
+    let port = teller(&[(
+        "hints",
+        "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n\
+         HTTP/1.1 200 OK\r\ncache-status: core; hit\r\ncontent-length: 2\r\n\r\n12",
+    )])
+    .await;
+    let (_bank, gateway) = start(port, "http1").await;
+    let request = "GET /kept/1?hints HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let first = raw(&gateway, request).await.to_ascii_lowercase();
+    let (hints, rest) = first.split_once("\r\n\r\n").unwrap();
+    assert!(hints.starts_with("http/1.1 103") && !hints.contains("cache-status"), "{first}");
+    let said = "cache-status: core; hit\r\ncache-status: tollgate; fwd=uri-miss; stored";
+    assert!(rest.contains(said), "{first}");
+    let again = raw(&gateway, request).await.to_ascii_lowercase();
+    let said = "cache-status: core; hit\r\ncache-status: tollgate; hit\r\n";
+    assert!(again.contains(said), "{again}");
+}
