@@ -69,8 +69,6 @@ fn mark(value: &mut Value, report: &ComposeReport, partial_member: &str) {
         .missing()
         .map(|(part, fault)| json!({ "part": &**part, "reason": fault.reason().word() }))
         .collect();
-    // A backend's own member of this name would pass for the gateway's word.
-    members.shift_remove(partial_member);
     members.insert(partial_member.to_owned(), Value::Array(missing));
 }
 

@@ -144,13 +144,25 @@ impl Composer {
             if matches!(finished.settled, Settled::Missing(_)) {
                 continue;
             }
-            if merge.place(&part.into, finished.value.take()).is_err() {
+            let mut value = finished.value.take();
+            if part.into.is_empty() {
+                self.keep_own_name(&mut value);
+            }
+            if merge.place(&part.into, value).is_err() {
                 let part = Arc::clone(&part.name);
                 ran.failure = Some(PartFailure { part, fault: Fault::Conflict });
                 return None;
             }
         }
         Some(merge.finish())
+    }
+
+    /// A backend's own member of the name under which missing parts are told would pass for the
+    /// gateway's word, in a whole answer too.
+    fn keep_own_name(&self, value: &mut Value) {
+        if let Value::Object(members) = value {
+            members.shift_remove(&*self.plan.partial_member);
+        }
     }
 
     /// An answer of which every part is missing is none: the first part's failure is the

@@ -6,7 +6,7 @@ use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 
 use super::context::Context;
-use super::{caching, edited, head, keyed};
+use super::{caching, edited, framing, head, keyed};
 use crate::config::model::{Action, Route};
 use crate::request::{Facts, NoTarget, Refusal};
 use crate::transform::{self, Hop};
@@ -125,7 +125,9 @@ pub(super) fn edit_upstream_head(
     response: &mut ResponseHeader,
     context: &mut Context,
 ) -> pingora::Result<()> {
+    framing::settle(response)?;
     transform::strip_response(response, response.status == StatusCode::SWITCHING_PROTOCOLS);
+    transform::strip_own_words(response);
     edited::begin(response, context)
 }
 

@@ -118,13 +118,16 @@ pub(super) fn note_source(shared: &Shared, session: &Session, context: &mut Cont
     };
 }
 
-/// Says in `Cache-Status` (RFC 9211) what the vault did.
+/// Says in `Cache-Status` (RFC 9211) what the vault did, behind what caches nearer to the backend
+/// have said.
 pub(super) fn describe(
     session: &Session,
     response: &mut ResponseHeader,
     context: &Context,
 ) -> pingora::Result<()> {
-    if context.plan.as_ref().is_none_or(|plan| plan.route.cache.is_none()) {
+    let is_final = !response.status.is_informational();
+    let keeps = context.plan.as_ref().is_some_and(|plan| plan.route.cache.is_some());
+    if !is_final || !keeps {
         return Ok(());
     }
     let status = match session.cache.phase() {
@@ -137,7 +140,7 @@ pub(super) fn describe(
         CachePhase::Disabled(NoCacheReason::NeverEnabled) => "tollgate; fwd=bypass",
         _ => "tollgate; fwd=uri-miss",
     };
-    response.insert_header("cache-status", status)
+    response.append_header("cache-status", status).map(drop)
 }
 
 /// An account that was changed through the gateway must not be shown as it was before: answers

@@ -35,8 +35,10 @@ pub(super) fn answer(shared: &Shared, request: &EarlyRequest<'_>) -> Bytes {
     text.push_str("\r\n");
     text.push_str(&body);
     let (path, detail) = (shown::without_numbers(request.path), detail::of_refusal(refusal));
+    let taken = request.began.elapsed();
     let exchange = Exchange {
-        started: now,
+        started: now.minus(taken),
+        seconds: taken.as_secs_f64(),
         request_id: &request_id,
         address: Some(request.address),
         method: request.method,

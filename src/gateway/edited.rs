@@ -196,6 +196,7 @@ fn finish(state: EditedBody, context: &Context) -> pingora::Result<Option<Bytes>
 const NOTHING: [&[u8]; 3] = [b"{}", b"[]", b"null"];
 const TOO_LARGE: &str = "the backend's body is larger than may be edited";
 
-fn unusable<T>(why: impl Into<ImmutStr>) -> pingora::Result<T> {
+/// The failure of an answer that can't be given to callers.
+pub(super) fn unusable<T>(why: impl Into<ImmutStr>) -> pingora::Result<T> {
     Error::e_explain(UNUSABLE_ANSWER, why).map_err(Error::into_up)
 }

@@ -36,6 +36,9 @@ pub(super) fn read(session: &mut Session, context: &mut Context) -> Result<(), R
     }
     guard::check_head(header, header.raw_path(), &limits)?;
     transform::strip_nominated(session.req_header_mut());
+    if session.is_http2() {
+        transform::join_cookies(session.req_header_mut());
+    }
     let header = session.req_header();
     let trusted = &context.snapshot.config.trusted_proxies;
     let address = client_address(trusted, context.peer, &header.headers);

@@ -15,6 +15,7 @@ mod errands;
 mod explain;
 mod finish;
 mod forward;
+mod framing;
 mod head;
 mod keyed;
 mod keyfile;

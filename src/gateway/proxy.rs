@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -21,7 +22,7 @@ use pingora_proxy::Session;
 use super::context::{Arrival, Context};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
-use super::{admit, answer, caching, call, edited, errands, finish, forward, respond};
+use super::{admit, answer, caching, call, edited, errands, finish, forward, framing, respond};
 use crate::observe::Event;
 use crate::quota::End;
 use crate::request::Refusal;
@@ -57,6 +58,10 @@ impl ProxyHttp for Gateway {
         let in_progress = self.shared.metrics.request_started();
         let (snapshot, now) = (self.snapshot.load_full(), self.shared.clock.now());
         Context::new(self.arrival, snapshot, now, in_progress)
+    }
+
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        modules.add_module(Box::new(framing::NoChunks));
     }
 
     async fn request_filter(
@@ -309,6 +314,7 @@ impl ProxyHttp for Gateway {
             // given back.
             context.settle(End::Failed);
         }
+        framing::close_behind(session, response);
         respond::stamp(response, context)
     }
 

@@ -179,7 +179,7 @@ pub(super) fn stamp(head: &mut ResponseHeader, context: &Context) -> pingora::Re
         }
     }
     if context.is_unaccounted() {
-        head.insert_header("x-quota-unaccounted", "true")?;
+        head.insert_header(transform::UNACCOUNTED, "true")?;
     }
     Ok(())
 }

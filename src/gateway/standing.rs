@@ -10,6 +10,7 @@ use super::context::Context;
 use super::problem::whole_seconds;
 use crate::quota::End;
 use crate::request::LimitState;
+use crate::transform::{RATE_LIMIT, RATE_LIMIT_POLICY};
 
 /// How a request ends that was answered with this status, and whose answer broke off or not. What
 /// counts is what the caller got: an answer below 500, whole, from the backend's side. A caller
@@ -58,10 +59,7 @@ pub fn headers(limits: &[LimitState]) -> Option<[(HeaderName, HeaderValue); 2]> 
         standings.push(standing);
     }
     let join = |items: &[String]| HeaderValue::from_str(&items.join(", ")).ok();
-    Some([
-        (HeaderName::from_static("ratelimit-policy"), join(&policies)?),
-        (HeaderName::from_static("ratelimit"), join(&standings)?),
-    ])
+    Some([(RATE_LIMIT_POLICY, join(&policies)?), (RATE_LIMIT, join(&standings)?)])
 }
 
 /// An sf-string (RFC 9651 section 3.3.3). Names of policies are checked to be printable ASCII.

@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use pingora::prelude::timeout;
 use pingora::server::ShutdownWatch;
 
@@ -24,8 +26,9 @@ pub(super) enum Arrival {
     Http1,
     /// HTTP/2's preface, which stands in the stream.
     Http2,
-    /// A head that must not be passed on, or of which a part did not come in time.
-    Refused(Refusal),
+    /// A head that must not be passed on, or of which a part did not come in time; and when it
+    /// began.
+    Refused(Refusal, Instant),
     /// Part of what may become HTTP/2's preface, and then nothing more in time: an answer of
     /// HTTP/1 would not be understood.
     Late,
@@ -46,10 +49,12 @@ pub(super) async fn next(
     if stream.ahead().is_empty() && !begins(stream, limits, shutdown).await {
         return Arrival::Over;
     }
+    let began = Instant::now();
     match timeout(limits.header_timeout, head(stream, expected, limits)).await {
-        Ok(arrival) => arrival,
+        Ok(Ok(arrival)) => arrival,
+        Ok(Err(refusal)) => Arrival::Refused(refusal, began),
         Err(_) if may_be_http2(expected, stream.ahead()) => Arrival::Late,
-        Err(_) => Arrival::Refused(Refusal::HeadTimeout),
+        Err(_) => Arrival::Refused(Refusal::HeadTimeout, began),
     }
 }
 
@@ -81,32 +86,28 @@ async fn head(
     stream: &mut ClientStream,
     mut expected: Expected,
     limits: &ListenerLimits,
-) -> Arrival {
+) -> Result<Arrival, Refusal> {
     let mut head = Head::default();
     loop {
         let ahead = stream.ahead();
         if expected != Expected::Http1 {
             if ahead.starts_with(HTTP2_PREFACE) {
-                return Arrival::Http2;
+                return Ok(Arrival::Http2);
             }
             match (HTTP2_PREFACE.starts_with(ahead), expected) {
                 (true, _) => {}
-                (false, Expected::Http2) => return Arrival::Garbage,
+                (false, Expected::Http2) => return Ok(Arrival::Garbage),
                 (false, Expected::Http1 | Expected::Either) => expected = Expected::Http1,
             }
         }
-        if expected == Expected::Http1 {
-            match head.read(ahead, limits) {
-                Ok(Some(whole)) => {
-                    stream.begin_request(whole, limits.body_timeout);
-                    return Arrival::Http1;
-                }
-                Ok(None) => {}
-                Err(refusal) => return Arrival::Refused(refusal),
-            }
+        if expected == Expected::Http1
+            && let Some(whole) = head.read(ahead, limits)?
+        {
+            stream.begin_request(whole, limits.body_timeout);
+            return Ok(Arrival::Http1);
         }
         match stream.read_ahead().await {
-            Ok(0) | Err(_) => return Arrival::Over,
+            Ok(0) | Err(_) => return Ok(Arrival::Over),
             Ok(_) => {}
         }
     }

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -140,7 +140,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Door<A> {
                     let metrics = self.port.metrics().clone();
                     return http2::serve(self.app.clone(), stream, metrics, shutdown).await;
                 }
-                Arrival::Refused(refusal) => return self.refuse(stream, &refusal).await,
+                Arrival::Refused(why, began) => return self.refuse(stream, &why, began).await,
                 Arrival::Late => return self.refused("header-timeout").unwrap_or_default(),
                 Arrival::Garbage => return self.refused("protocol").unwrap_or_default(),
                 Arrival::Over => return Shutdown::shutdown(&mut *stream).await,
@@ -190,11 +190,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> Door<A> {
     }
 
     /// Answers a head that must not be passed on, and parts.
-    async fn refuse(&self, mut stream: Box<ClientStream>, refusal: &Refusal) {
+    async fn refuse(&self, mut stream: Box<ClientStream>, refusal: &Refusal, began: Instant) {
         self.port.metrics().record(Event::ListenerRefused { reason: word(refusal) });
         let Sketch { method, host, path } = Sketch::of(stream.ahead());
         let address = stream.connection().peer.ip();
-        let request = EarlyRequest { refusal, address, method, host, path };
+        let request = EarlyRequest { refusal, began, address, method, host, path };
         let answer = self.port.answers().answer(&request);
         let parting = async {
             stream.write_all(&answer).await?;

@@ -1,5 +1,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -26,6 +27,8 @@ pub trait EarlyAnswer: Send + Sync {
 pub struct EarlyRequest<'r> {
     /// Why it is refused.
     pub refusal: &'r Refusal,
+    /// When its first byte came.
+    pub began: Instant,
     /// Where it came from.
     pub address: IpAddr,
     /// The method.

@@ -7,7 +7,7 @@ use super::Exchange;
 use crate::request::RouteId;
 
 /// The line of a request, with its line end: names of the Elastic Common Schema 8, and under
-/// `tollgate` what ECS has no name for. Written straight to bytes, since every request pays for it.
+/// `tollgate` what ECS has no name for. What is not known is left out. Written straight to bytes, since every request pays for it.
 pub(super) fn line(exchange: &Exchange<'_>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1024);
     // Writing into memory can't fail, and no key is anything but a text.
@@ -24,7 +24,8 @@ struct Line<'a> {
     http: Http<'a>,
     url: Url<'a>,
     client: Client,
-    trace: Trace<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<Trace<'a>>,
     tollgate: Own<'a>,
 }
 
@@ -37,6 +38,7 @@ struct Outcome {
 
 #[derive(Serialize)]
 struct Http<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
     version: &'a str,
     request: Request<'a>,
     response: Response,
@@ -45,6 +47,7 @@ struct Http<'a> {
 #[derive(Serialize)]
 struct Request<'a> {
     id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     method: &'a str,
     body: Body,
 }
@@ -62,12 +65,15 @@ struct Body {
 
 #[derive(Serialize)]
 struct Url<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
     domain: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     path: &'a str,
 }
 
 #[derive(Serialize)]
 struct Client {
+    #[serde(skip_serializing_if = "Option::is_none")]
     ip: Option<IpAddr>,
 }
 
@@ -121,7 +127,7 @@ impl<'a> Line<'a> {
             timestamp: exchange.started.rfc3339(),
             event: Outcome {
                 duration: (exchange.seconds * 1e9).round() as u64,
-                outcome: outcome(exchange.status),
+                outcome: outcome(exchange),
             },
             http: Http {
                 version: exchange.version,
@@ -137,7 +143,7 @@ impl<'a> Line<'a> {
             },
             url: Url { domain: exchange.host, path: exchange.path },
             client: Client { ip: exchange.address },
-            trace: Trace { id: exchange.trace_id },
+            trace: Some(Trace { id: exchange.trace_id }).filter(|trace| !trace.id.is_empty()),
             tollgate: Own::of(exchange),
         }
     }
@@ -163,8 +169,10 @@ impl<'a> Own<'a> {
     }
 }
 
-fn outcome(status: u16) -> &'static str {
-    match status {
+/// A problem may come when a success has been announced already.
+fn outcome(exchange: &Exchange<'_>) -> &'static str {
+    match exchange.status {
+        _ if exchange.problem.is_some() => "failure",
         100..=399 => "success",
         400..=599 => "failure",
         _ => "unknown",
@@ -202,5 +210,30 @@ mod tests {
         assert_eq!(line["tollgate"]["quota_remaining"], 2);
         assert_eq!(line["tollgate"]["stage_us"]["auth"], 10);
         assert!(line["tollgate"].get("problem").is_none(), "{line}");
+    }
+
+    fn told(exchange: &Exchange<'_>) -> serde_json::Value {
+        serde_json::from_slice(&line(exchange)).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let line = told(&Exchange { request_id: "1", status: 400, ..Exchange::default() });
+        for absent in ["/http/version", "/http/request/method", "/url/path", "/client/ip", "/trace"]
+        {
+            assert!(line.pointer(absent).is_none(), "{absent}: {line}");
+        }
+        assert_eq!(line["http"]["request"]["id"], "1");
+    }
+
+    #[test]
+    fn a_success_that_broke_off_is_a_failure() {
+        let outcome = |status, problem| {
+            told(&Exchange { status, problem, ..Exchange::default() })["event"]["outcome"].clone()
+        };
+        assert_eq!(outcome(200, None), "success");
+        assert_eq!(outcome(200, Some("deadline-exceeded")), "failure");
+        assert_eq!(outcome(503, None), "failure");
+        assert_eq!(outcome(0, None), "unknown");
     }
 }

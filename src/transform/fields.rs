@@ -1,3 +1,4 @@
+use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -71,6 +72,20 @@ impl Fields for HeaderMap {
 
     fn remove(&mut self, name: &HeaderName) {
         HeaderMap::remove(self, name);
+    }
+}
+
+/// Makes one `Cookie` of those into which HTTP/2 may split it. HTTP/1.1 has only one, and nothing
+/// but HTTP/2 knows what several mean (RFC 9113 section 8.2.3).
+pub fn join_cookies(head: &mut impl Fields) {
+    let crumbs: Vec<&[u8]> =
+        head.fields().get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() < 2 {
+        return;
+    }
+    // Joined from values, it is one.
+    if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        head.put(&COOKIE, whole);
     }
 }
 

@@ -10,6 +10,14 @@ use super::forwarded::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 /// Names that gateways use among themselves start so.
 const INTERNAL_PREFIX: &str = "x-tollgate-";
 
+/// Says that a use was not counted.
+pub const UNACCOUNTED: HeaderName = HeaderName::from_static("x-quota-unaccounted");
+/// The limits that applied, and where the caller stands against them
+/// (draft-ietf-httpapi-ratelimit-headers-10).
+pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// See [`RATE_LIMIT_POLICY`].
+pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
 /// Fields of one connection, besides `Connection`, `TE`, `Upgrade` and `Transfer-Encoding`, which
 /// need more thought. `Proxy` is none, but backends that run CGI scripts take it for their proxy
 /// setting (CVE-2016-5385).
@@ -65,9 +73,19 @@ pub fn strip_response(head: &mut impl Fields, switching: bool) {
     }
     strip_connection(head);
     head.remove(&UPGRADE);
+    head.remove(&TE);
 }
 
-/// Removes the fields by which gateways talk to each other from a request of the outside, so that
+/// Removes the fields of a backend's answer in which only a gateway speaks. A backend's own limits
+/// are the gateway's to keep to, and say nothing of where the caller stands.
+pub fn strip_own_words(head: &mut impl Fields) {
+    strip_internal(head);
+    for name in [&UNACCOUNTED, &RATE_LIMIT_POLICY, &RATE_LIMIT] {
+        head.remove(name);
+    }
+}
+
+/// Removes the fields by which gateways talk to each other from what comes from outside, so that
 /// nobody else speaks in their name.
 pub fn strip_internal(head: &mut impl Fields) {
     remove_where(head, |name| name.as_str().starts_with(INTERNAL_PREFIX));
@@ -198,6 +216,22 @@ mod tests {
         let mut switching = head(&fields);
         strip_response(&mut switching, true);
         assert_eq!(names(&switching), ["connection", "upgrade", "server"]);
+    }
+
+    #[test]
+    fn a_backend_does_not_speak_in_the_gateways_name() {
+        let mut answer = head(&[
+            ("x-tollgate-owner", "10.0.0.1:8443"),
+            ("x-quota-unaccounted", "true"),
+            ("ratelimit", "\"theirs\";r=0;t=1"),
+            ("ratelimit-policy", "\"theirs\";q=1;w=1"),
+            ("te", "trailers"),
+            ("cache-status", "core; hit"),
+            ("retry-after", "1"),
+        ]);
+        strip_response(&mut answer, false);
+        strip_own_words(&mut answer);
+        assert_eq!(names(&answer), ["cache-status", "retry-after"]);
     }
 
     #[test]

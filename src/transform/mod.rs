@@ -10,10 +10,11 @@ mod identifiers;
 mod json;
 mod trace;
 
-pub use fields::Fields;
+pub use fields::{Fields, join_cookies};
 pub use forwarded::{Hop, forward};
 pub use headers::apply as apply_headers;
-pub use hops::{strip_internal, strip_nominated, strip_request, strip_response};
+pub use hops::{RATE_LIMIT, RATE_LIMIT_POLICY, UNACCOUNTED};
+pub use hops::{strip_internal, strip_nominated, strip_own_words, strip_request, strip_response};
 pub use identifiers::{INTERACTION_ID, REQUEST_ID, interaction_id, request_id};
 pub use json::{EditError, apply as apply_json, edit_body, keeps_numbers};
 pub use trace::{TRACEPARENT, TRACESTATE, TraceContext};

@@ -139,6 +139,9 @@ impl Exchange {
         };
         read?;
         let head = self.response()?;
+        if has_unknown_coding(&head.headers) {
+            return Err(Failure::Garbage.into());
+        }
         Ok((head.status, head.headers.clone()))
     }
 
@@ -229,6 +232,17 @@ impl Drop for Exchange {
             // Releasing HTTP/2 never waits.
             let _ = released.now_or_never();
         }
+    }
+}
+
+/// Whether an answer has a transfer coding other than `chunked`. Its body would pass as what it is
+/// not, and where it broke off nobody would see it.
+pub fn has_unknown_coding(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(coding), None) => !coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => true,
     }
 }
 

@@ -30,6 +30,7 @@ pub use call::{Answer, BackendRequest, CallError, CallLimits};
 pub use cluster::LiveCluster;
 pub use clusters::{ClusterError, Clusters, Shared};
 pub use describe::{ClusterView, EndpointView, ErrorView, HealthView};
+pub use exchange::has_unknown_coding;
 pub use failure::{Failure, Wait};
 pub use peer::TransportError;
 pub use picked::{Outcome, Picked, Tried};

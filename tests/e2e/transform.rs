@@ -2,6 +2,7 @@
 
 mod bodies;
 mod fields;
+mod framing;
 mod hiding;
 
 use std::net::SocketAddr;

@@ -90,6 +90,10 @@ async fn a_backends_own_member_can_not_pass_for_the_mark_of_a_partial_answer() {
     let ran = plan(backend.address).part("a", "/a").into("").part("bad", "/bad").optional();
     let marked = r#"{"a":1,"partial":[{"part":"bad","reason":"failed"}]}"#;
     assert_eq!(ran.run().await.text(), marked);
+    // Nor make a whole answer look partial; below the top it is a member like any other.
+    let whole = plan(backend.address).part("a", "/a").into("").part("b", "/b").run().await;
+    assert_eq!(whole.text(), r#"{"a":1,"b":{"partial":"no","a":1}}"#);
+    assert_eq!(whole.partial(), None);
 }
 
 #[tokio::test]

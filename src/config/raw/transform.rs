@@ -77,7 +77,8 @@ pub struct JsonEdit {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pick {
-    /// The object; empty is the whole body.
+    /// The object; empty is the whole body. Anything else that stands there, a list too, becomes
+    /// null: members of a list's items are picked at `/list/*`.
     #[serde(default)]
     pub at: String,
     /// The members that stay.

@@ -58,9 +58,12 @@ fn apply_one(edit: &JsonEdit, value: &mut Value) -> Option<()> {
     Some(())
 }
 
+/// What is no object has no members of which any was picked, and must not come through for being of
+/// another type than expected: nothing of it stays, of a list neither.
 fn pick(value: &mut Value, members: &[String]) {
-    if let Value::Object(object) = value {
-        object.retain(|name, _| members.contains(name));
+    match value {
+        Value::Object(object) => object.retain(|name, _| members.contains(name)),
+        other => *other = Value::Null,
     }
 }
 
@@ -172,7 +175,19 @@ mod tests {
             edited(JsonEdit::Pick(pointer(at), vec!["b".into(), "a".into()]), value)
         };
         assert_eq!(picked("", json!({"a": 1, "x": 2, "b": 3})), r#"{"a":1,"b":3}"#);
-        assert_eq!(picked("/l/*", json!({"l": [{"x": 1, "a": 2}, 7]})), r#"{"l":[{"a":2},7]}"#);
+        assert_eq!(picked("/l/*", json!({"l": [{"x": 1, "a": 2}]})), r#"{"l":[{"a":2}]}"#);
+    }
+
+    #[test]
+    fn pick_leaves_nothing_of_what_is_no_object() {
+        let picked = |at: &str, value| edited(JsonEdit::Pick(pointer(at), vec!["a".into()]), value);
+        for other in [json!([{"a": 1, "x": 2}]), json!("a"), json!(1), json!(true), json!(null)] {
+            assert_eq!(picked("", other.clone()), "null", "{other}");
+            let value = json!({"data": other, "b": 1});
+            assert_eq!(picked("/data", value.clone()), r#"{"data":null,"b":1}"#, "{value}");
+        }
+        assert_eq!(picked("/*", json!([{"x": 1, "a": 2}, 7])), r#"[{"a":2},null]"#);
+        assert_eq!(picked("/none", json!({"b": 1})), r#"{"b":1}"#);
     }
 
     #[test]

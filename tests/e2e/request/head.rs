@@ -78,6 +78,10 @@ async fn a_malformed_head_is_answered_400_and_stands_in_the_log_and_the_metrics(
         assert_eq!(line["tollgate"]["problem"], "bad-request");
         assert_eq!(line["event"]["outcome"], "failure");
         assert_eq!(line["client"]["ip"], "127.0.0.1");
+        assert!(line["event"]["duration"].as_u64().unwrap() > 0, "{line}");
+        for unknown in ["/http/version", "/trace"] {
+            assert!(line.pointer(unknown).is_none(), "{unknown}: {line}");
+        }
     }
     let count = requests.len() as u64;
     metric_becomes(&gateway, r#"tollgate_refusals_total{type="bad-request"}"#, count).await;

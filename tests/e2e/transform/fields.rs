@@ -94,6 +94,25 @@ async fn fields_of_one_connection_and_of_gateways_reach_no_backend() {
 }
 
 #[tokio::test]
+async fn a_cookie_that_http_2_has_split_reaches_the_backend_and_the_rules_as_one() {
+    let bank = Bank::start().await;
+    let edits = "    request: { headers: { set: { x-cookie: \"{header.cookie}\" } } }\n";
+    let gateway = start(&bank, &[echo("plain", edits)]).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let request = client.get(gateway.url("/plain/4711"));
+    let answer = request.header("cookie", "a=1").header("cookie", "b=2; c=3").send().await.unwrap();
+    assert_eq!(answer.version(), http::Version::HTTP_2);
+    let told: serde_json::Value = answer.json().await.unwrap();
+    let fields = told["headers"].as_array().unwrap().iter();
+    let cookies: Vec<_> =
+        fields.filter(|field| field[0] == "cookie" || field[0] == "x-cookie").collect();
+    assert_eq!(
+        cookies,
+        [&json!(["cookie", "a=1; b=2; c=3"]), &json!(["x-cookie", "a=1; b=2; c=3"])]
+    );
+}
+
+#[tokio::test]
 async fn a_connection_option_takes_no_field_away_that_matters() {
     let bank = Bank::start().await;
     let gateway = start(&bank, &[echo("plain", "")]).await;
@@ -115,7 +134,7 @@ async fn a_connection_option_takes_no_field_away_that_matters() {
 }
 
 #[tokio::test]
-async fn a_backends_connection_fields_reach_no_client_and_its_edits_are_made() {
+async fn a_backends_fields_of_connections_and_gateways_reach_no_client_and_its_edits_are_made() {
     let bank = Bank::start().await;
     let backend = Backend::start(|_| {
         Response::builder()
@@ -123,6 +142,11 @@ async fn a_backends_connection_fields_reach_no_client_and_its_edits_are_made() {
             .header("x-hop", "1")
             .header("keep-alive", "timeout=9")
             .header("proxy-authenticate", "Basic")
+            .header("x-tollgate-owner", "10.0.0.1:8443")
+            .header("x-quota-unaccounted", "true")
+            .header("ratelimit", "\"theirs\";r=0;t=9")
+            .header("ratelimit-policy", "\"theirs\";q=1;w=9")
+            .header("te", "trailers")
             .header("server", "core/1.2")
             .header("x-old", "kept")
             .header("x-many", "1")
@@ -138,7 +162,18 @@ async fn a_backends_connection_fields_reach_no_client_and_its_edits_are_made() {
     let gateway = Tollgate::start(&text).await;
     let answer = gateway.get("/edited/4711", "").await;
     assert_eq!(answer.status, 200);
-    for name in ["x-hop", "keep-alive", "proxy-authenticate", "server", "x-old"] {
+    for name in [
+        "x-hop",
+        "keep-alive",
+        "proxy-authenticate",
+        "x-tollgate-owner",
+        "x-quota-unaccounted",
+        "ratelimit",
+        "ratelimit-policy",
+        "te",
+        "server",
+        "x-old",
+    ] {
         assert!(!answer.headers.contains_key(name), "{name}: {answer:?}");
     }
     assert_eq!((answer.header("x-new"), answer.header("x-account")), ("kept", "4711"));

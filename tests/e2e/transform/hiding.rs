@@ -30,6 +30,8 @@ async fn teller() -> Backend {
         }
         let body = match () {
             () if framing.contains("empty") => Bytes::new(),
+            () if framing.contains("list") => Bytes::from(format!("[{BODY}]")),
+            () if framing.contains("text") => Bytes::from(format!("\"{CARD}\"")),
             () if framing.contains("broken") => Bytes::from(format!("{BODY} and more")),
             () => Bytes::from(BODY),
         };
@@ -156,6 +158,20 @@ async fn an_error_keeps_its_status_and_is_edited_or_told_in_the_gateways_words()
     let moved = gateway.get("/edited/1?302!text/html!-", "").await;
     assert_eq!((moved.status.as_u16(), moved.body.len()), (302, 0), "{moved:?}");
     assert_eq!(gateway.get("/edited/1?200!application/json!-", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_pick_shows_nothing_of_what_is_no_object() {
+    let backend = teller().await;
+    let (_bank, gateway) = start(&backend).await;
+    for framing in ["list", "text", "list,chunked"] {
+        let path = format!("/picked/1?200!application/json!{framing}");
+        let picked = gateway.get(&path, "").await;
+        assert_eq!((picked.status.as_u16(), picked.json()), (200, json!(null)), "{framing}");
+        let path = format!("/picked/1?404!application/json!{framing}");
+        let told = gateway.get(&path, "").await;
+        assert_eq!((told.status.as_u16(), &*told.problem()), (404, "backend-error"), "{framing}");
+    }
 }
 
 #[tokio::test]
