@@ -4,7 +4,9 @@ use http::HeaderValue;
 use serde_json::Value;
 
 use crate::config::model::AccountSource;
-use crate::request::{AccountError, AccountId, Facts, Refusal, ValueSource, occurrences};
+use crate::request::{
+    AccountError, AccountId, Facts, Refusal, ValueSource, has_broken_escape, occurrences,
+};
 
 /// Most accounts in one request. Each is a reservation of its own, so the number must be bounded;
 /// API families allow far fewer in a batch.
@@ -38,6 +40,9 @@ fn texts<'a>(
     facts: &Facts<'a>,
 ) -> Result<Vec<Cow<'a, str>>, Refusal> {
     let found: Vec<Cow<'a, str>> = match place {
+        ValueSource::Query(name) if has_broken_escape(facts.head, name) => {
+            return Err(Refusal::AccountInvalid(AccountError::BrokenEscape));
+        }
         ValueSource::Query(name) => facts.head.query_values(name).map(Cow::Owned).collect(),
         ValueSource::Header(name) => {
             let fields = facts.headers.get_all(name).iter();
@@ -343,6 +348,17 @@ mod tests {
             assert_eq!(Case::query(query).names().unwrap_err(), SEVERAL, "{query}");
             assert_eq!(Case::query(query).separated().names().unwrap_err(), SEVERAL, "{query}");
         }
+    }
+
+    #[test]
+    fn an_account_that_backends_decode_differently_is_refused() {
+        const BROKEN: Refusal = Refusal::AccountInvalid(AccountError::BrokenEscape);
+        for query in ["acc=%u0034711", "acc=%zz", "acc=4%", "acc=1&ac%u0063=2"] {
+            assert_eq!(Case::query(query).names().unwrap_err(), BROKEN, "{query}");
+            let agreeing = Case { query, ..Case::path("4711") }.agreeing("query.acc", json!({}));
+            assert_eq!(agreeing.names().unwrap_err(), BROKEN, "{query}");
+        }
+        assert_eq!(Case::query("acc=%34711&x=100%").names().unwrap(), ["4711"]);
     }
 
     #[test]

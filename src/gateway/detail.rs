@@ -44,6 +44,7 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Option<String> {
     Some(match refusal {
         Refusal::BadPath(why) => why.to_string(),
         Refusal::SeveralValues { of } => format!("several values of {of}"),
+        Refusal::OtherSpelling { of } => format!("another spelling of {of}"),
         Refusal::ValueMissing { source } => format!("nothing in {source}"),
         Refusal::BackendError { status } => format!("the backend answered {}", status.as_u16()),
         Refusal::BadRequest(why) | Refusal::MalformedBody(why) => (*why).to_owned(),

@@ -48,6 +48,12 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
             "The request is malformed",
             &format!("The request has several values of {of}. Send one."),
         ),
+        Refusal::OtherSpelling { of } => problem(
+            StatusCode::BAD_REQUEST,
+            "bad-request",
+            "The request is malformed",
+            &format!("The request has {of} in another spelling. Write it as it stands here."),
+        ),
         Refusal::ValueMissing { source } => problem(
             StatusCode::BAD_REQUEST,
             "bad-request",

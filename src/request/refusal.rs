@@ -18,6 +18,12 @@ pub enum Refusal {
         /// Of what, in the configuration's words.
         of: Arc<str>,
     },
+    /// 400: something by whose value the route decides is there in another spelling only: a backend
+    /// may take it for the same.
+    OtherSpelling {
+        /// What, in the configuration's words.
+        of: Arc<str>,
+    },
     /// 400: the address that the route makes of the request needs a value that the request lacks.
     ValueMissing {
         /// Where it would stand.

@@ -65,6 +65,7 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::BadPath(crate::request::PathError::BrokenEscape),
         Refusal::BadRequest("it has two Host fields"),
         Refusal::SeveralValues { of: "query.class".into() },
+        Refusal::OtherSpelling { of: "query.class".into() },
         Refusal::ValueMissing { source: "query.id".into() },
         Refusal::NoRoute,
         Refusal::MethodNotAllowed { allow: vec![http::Method::GET, http::Method::HEAD] },
