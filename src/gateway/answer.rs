@@ -9,6 +9,7 @@ use pingora_proxy::Session;
 
 use super::context::Context;
 use super::{caching, edited, head, keyed};
+use crate::compose;
 use crate::config::model::{Action, Route};
 use crate::request::{Facts, NoTarget, Refusal};
 use crate::transform::{self, Hop};
@@ -103,6 +104,7 @@ pub(super) fn check_target(route: &Route, facts: &Facts<'_>) -> Result<(), Refus
         {
             template.render_target(facts).map(drop).map_err(no_target)
         }
+        Action::Compose(plan) => compose::check_values(plan, facts).map_err(no_target),
         _ => Ok(()),
     }
 }
