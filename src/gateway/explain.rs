@@ -111,6 +111,7 @@ impl Walk {
         access::check(&route.access, &facts)?;
         self.pass("scopes, claims, networks and condition hold");
         self.limits(route);
+        guard::check_readable(route, &facts)?;
         self.begin("guard");
         let body = self.guard(route, question)?;
         let facts = Facts { body: body.as_ref(), ..facts };
@@ -119,6 +120,7 @@ impl Walk {
         let accounts = self.accounts(route, &facts, &hasher)?;
         self.fleet(config, accounts.first(), &hasher);
         let facts = Facts { account: accounts.first(), ..facts };
+        guard::check_readable(route, &facts)?;
         answer::check_target(route, &facts)?;
         self.quotas(route, &facts, &accounts, &hasher);
         let policy = kept_by(route, question).filter(|_| accounts.len() < 2);

@@ -4,7 +4,7 @@ use http::HeaderMap;
 
 use crate::config::model::Route;
 use crate::request::{
-    Condition, Refusal, RequestHead, ValueSource, has_broken_escape, occurrences,
+    Condition, Facts, Refusal, RequestHead, ValueSource, has_broken_escape, occurrences,
     only_in_other_spellings, repeats_a_parameter,
 };
 
@@ -68,5 +68,20 @@ impl SingleValues {
             return Err(Refusal::SeveralValues { of: "a query parameter".into() });
         }
         Ok(())
+    }
+}
+
+/// Whether each value that a route's rates, bounds and quotas count by can be read. As an absent one
+/// it would share the count of all requests that have none.
+///
+/// # Errors
+/// [`Refusal::UnreadableValue`] for the first that can't be.
+pub fn check_readable(route: &Route, facts: &Facts<'_>) -> Result<(), Refusal> {
+    let rates = route.rates.iter().flat_map(|rate| &rate.per);
+    let bounds = route.concurrency.iter().flat_map(|bound| &bound.per);
+    let buckets = route.quotas.iter().flat_map(|rule| &rule.per);
+    match rates.chain(bounds).chain(buckets).find(|source| source.is_unreadable(facts)) {
+        Some(source) => Err(Refusal::UnreadableValue { of: source.to_string().into() }),
+        None => Ok(()),
     }
 }

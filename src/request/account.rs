@@ -135,7 +135,10 @@ mod tests {
         };
         assert_eq!(hidden("DE4711,FR4712", &["DE4711", "FR4712"]), "{account},{account}");
         assert_eq!(hidden("47110 of-4711.json", &["4711", "47110"]), "{account} of-{account}.json");
-        assert_eq!(hidden("127.0.61.2/everyone/e/12", &["e", "12"]), "127.0.61.2/everyone/{account}/{account}");
+        assert_eq!(
+            hidden("127.0.61.2/everyone/e/12", &["e", "12"]),
+            "127.0.61.2/everyone/{account}/{account}"
+        );
         assert_eq!(hidden("127.0.61.2, 2", &["2"]), "127.0.61.2, {account}");
         assert_eq!(hidden("ü4711ß", &["4711"]), "ü{account}ß");
         assert_eq!(hidden("4711", &[]), "4711");

@@ -23,9 +23,7 @@ pub use head::{NormalPath, PathError, RequestHead};
 pub use json::{JsonError, MAX_JSON_DEPTH, has_nul, parse_json};
 pub use limit_state::LimitState;
 pub use refusal::{Challenge, QuotaRefusal, Refusal};
-pub use several::{
-    has_broken_escape, occurrences, only_in_other_spellings, repeats_a_parameter,
-};
+pub use several::{has_broken_escape, occurrences, only_in_other_spellings, repeats_a_parameter};
 pub use target::{NoTarget, Target};
 pub use template::{Template, TemplateError};
 pub use value::{JsonPointer, ValueError, ValueSource, json_text};

@@ -82,7 +82,8 @@ impl Shown<'_> {
             };
             let (raw_name, raw_value) = pair.split_once('=').unwrap_or((pair, ""));
             let equals = if pair.contains('=') { "=" } else { "" };
-            let (name, value) = (self.or_hidden(raw_name, &name), self.or_hidden(raw_value, &value));
+            let (name, value) =
+                (self.or_hidden(raw_name, &name), self.or_hidden(raw_value, &value));
             Cow::Owned(format!("{name}{equals}{value}"))
         });
         pairs.collect::<Vec<_>>().join("&")
