@@ -48,10 +48,16 @@ fn check_caller(access: &Access, caller: Option<&Caller>) -> Result<(), Refusal>
     }
     let caller = caller.ok_or(Refusal::Unauthenticated(Challenge::Missing))?;
     if !scopes_all.iter().all(|scope| caller.has_scope(scope)) {
-        return Err(Refusal::MissingScope { required: scopes_all.join(" ").into() });
+        return Err(Refusal::MissingScope {
+            required: scopes_all.join(" ").into(),
+            one_is_enough: false,
+        });
     }
     if !scopes_any.is_empty() && !scopes_any.iter().any(|scope| caller.has_scope(scope)) {
-        return Err(Refusal::MissingScope { required: scopes_any.join(" ").into() });
+        return Err(Refusal::MissingScope {
+            required: scopes_any.join(" ").into(),
+            one_is_enough: true,
+        });
     }
     match claims.iter().find(|(name, check)| !claim_holds(caller.claim(name), check)) {
         Some((name, check)) => Err(forbidden(describe(name, check))),

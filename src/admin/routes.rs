@@ -1,4 +1,4 @@
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -45,6 +45,9 @@ pub fn router(control: Control) -> Router {
         .route("/cache/{account}", get(cache))
         .route("/openapi.json", get(openapi))
         .merge(changing)
+        .method_not_allowed_fallback(async || {
+            problem(StatusCode::METHOD_NOT_ALLOWED, "another method is needed; see /openapi.json")
+        })
         .fallback(async || {
             problem(StatusCode::NOT_FOUND, "there is nothing here; see /openapi.json")
         })
@@ -80,8 +83,9 @@ async fn with_token(State(desk): Tool, request: Request, next: Next) -> Response
 fn is_bearer(headers: &HeaderMap, token: &Secret) -> bool {
     headers
         .get(header::AUTHORIZATION)
-        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
-        .is_some_and(|sent| sent.ct_eq(token.reveal().as_bytes()).into())
+        .and_then(|value| value.as_bytes().split_at_checked(b"Bearer ".len()))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "))
+        .is_some_and(|(_, sent)| sent.ct_eq(token.reveal().as_bytes()).into())
 }
 
 async fn ready(State(desk): Tool) -> Response {
@@ -99,12 +103,21 @@ async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
 
-async fn quotas(State(desk): Tool, Path(account): Path<String>) -> Response {
-    view(desk.control.quotas(&account))
+/// An account in a call's path, or why it is none.
+type Named = Result<Path<String>, PathRejection>;
+
+async fn quotas(State(desk): Tool, account: Named) -> Response {
+    match account {
+        Ok(Path(account)) => view(desk.control.quotas(&account)),
+        Err(error) => problem(StatusCode::BAD_REQUEST, &error.body_text()),
+    }
 }
 
-async fn cache(State(desk): Tool, Path(account): Path<String>) -> Response {
-    view(desk.control.cache(&account).await)
+async fn cache(State(desk): Tool, account: Named) -> Response {
+    match account {
+        Ok(Path(account)) => view(desk.control.cache(&account).await),
+        Err(error) => problem(StatusCode::BAD_REQUEST, &error.body_text()),
+    }
 }
 
 fn view(seen: Result<Value, impl ToString>) -> Response {
@@ -114,7 +127,11 @@ fn view(seen: Result<Value, impl ToString>) -> Response {
     }
 }
 
-async fn reset_quotas(State(desk): Tool, Path(account): Path<String>) -> Response {
+async fn reset_quotas(State(desk): Tool, account: Named) -> Response {
+    let account = match account {
+        Ok(Path(account)) => account,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text()),
+    };
     if let Err(error) = AccountId::parse(&account) {
         return problem(StatusCode::BAD_REQUEST, &error.to_string());
     }

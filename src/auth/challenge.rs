@@ -28,9 +28,16 @@ pub fn challenge_header(refusal: &Refusal, realm: Realm<'_>) -> Option<HeaderVal
             add(&mut text, "error", "invalid_token");
             add(&mut text, "error_description", why);
         }
-        Refusal::MissingScope { required } => {
+        Refusal::MissingScope { required, one_is_enough } => {
             add(&mut text, "error", "insufficient_scope");
-            add(&mut text, "scope", required);
+            match one_is_enough {
+                // The attribute `scope` would ask for all of them.
+                true => {
+                    let any = format!("one of the scopes: {}", required.replace(' ', ", "));
+                    add(&mut text, "error_description", &any);
+                }
+                false => add(&mut text, "scope", required),
+            }
         }
         _ => return None,
     }
@@ -91,10 +98,23 @@ mod tests {
 
     #[test]
     fn a_missing_scope_is_named() {
-        let refusal = Refusal::MissingScope { required: "accounts:read payments".into() };
+        let refusal = Refusal::MissingScope {
+            required: "accounts:read payments".into(),
+            one_is_enough: false,
+        };
         assert_eq!(
             header(&refusal, BANK),
             "Bearer realm=\"bank\", error=\"insufficient_scope\", scope=\"accounts:read payments\""
+        );
+    }
+
+    #[test]
+    fn of_scopes_of_which_one_is_enough_not_all_are_asked_for() {
+        let refusal = Refusal::MissingScope { required: "a b".into(), one_is_enough: true };
+        assert_eq!(
+            header(&refusal, BANK),
+            "Bearer realm=\"bank\", error=\"insufficient_scope\", \
+             error_description=\"one of the scopes: a, b\""
         );
     }
 
@@ -118,7 +138,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_breaks_out_of_its_quotes(name in any::<String>(), scopes in any::<String>()) {
-            let refusal = Refusal::MissingScope { required: scopes.into() };
+            let refusal = Refusal::MissingScope { required: scopes.into(), one_is_enough: false };
             let text = header(&refusal, Realm { name: &name, metadata: None });
             prop_assert_eq!(text.matches('"').count(), 6);
             prop_assert!(!text.contains('\\'));

@@ -206,7 +206,11 @@ impl Shared {
                 });
             }
             Err(error) => {
-                tracing::warn!(provider, %error, "no new keys; the last good ones stay in use");
+                if self.keys.load().is_some() {
+                    tracing::warn!(provider, %error, "no new keys; the last good ones stay in use");
+                } else {
+                    tracing::warn!(provider, %error, "no keys yet: no token can be verified");
+                }
                 self.progress.send_modify(|progress| {
                     progress.fetching = false;
                     progress.ended += 1;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::Exit;
 use super::args::{AdminArgs, PurgeArgs};
+use super::{Exit, Output};
 
 /// The gateway that owns an account, as the one at this admin port sees it.
 ///
@@ -24,18 +24,18 @@ pub(super) fn owner_of(admin: &str, account: &str) -> Result<String, Box<dyn std
 }
 
 /// Prints what an account has used.
-pub(super) fn show_quota(admin: &AdminArgs, account: &str) -> Exit {
+pub(super) fn show_quota(out: &mut Output, admin: &AdminArgs, account: &str) -> Exit {
     let path = format!("/quotas/{}", escaped(account));
-    run(admin, reqwest::Method::GET, &path, None, |view| {
+    run(out, admin, reqwest::Method::GET, &path, None, |out, view| {
         let buckets = view["quotas"].as_array().map(Vec::as_slice).unwrap_or_default();
         if let Some(owner) = view["owner"].as_str() {
-            println!("partition {}, owned by {owner}", view["partition"]);
+            out.line(format_args!("partition {}, owned by {owner}", view["partition"]));
         }
         if buckets.is_empty() {
-            println!("no uses are counted for this account");
+            out.line("no uses are counted for this account");
         }
         for bucket in buckets {
-            println!("{}", quota_line(bucket));
+            out.line(format_args!("{}", quota_line(bucket)));
         }
     })
 }
@@ -54,26 +54,26 @@ fn quota_line(bucket: &Value) -> String {
 }
 
 /// Gives an account all its quotas back.
-pub(super) fn reset_quota(admin: &AdminArgs, account: &str) -> Exit {
+pub(super) fn reset_quota(out: &mut Output, admin: &AdminArgs, account: &str) -> Exit {
     let path = format!("/quotas/{}/reset", escaped(account));
-    run(admin, reqwest::Method::POST, &path, None, |done| {
-        println!("given back: {}", count(&done["buckets"], "count"));
+    run(out, admin, reqwest::Method::POST, &path, None, |out, done| {
+        out.line(format_args!("given back: {}", count(&done["buckets"], "count")));
     })
 }
 
 /// Prints who owns which quota partitions, as one gateway sees it.
-pub(super) fn show_fleet(admin: &AdminArgs) -> Exit {
-    run(admin, reqwest::Method::GET, "/fleet", None, |view| {
-        println!("seen by {}", view["gateway"].as_str().unwrap_or_default());
+pub(super) fn show_fleet(out: &mut Output, admin: &AdminArgs) -> Exit {
+    run(out, admin, reqwest::Method::GET, "/fleet", None, |out, view| {
+        out.line(format_args!("seen by {}", view["gateway"].as_str().unwrap_or_default()));
         if let Some(trouble) = view.pointer("/journal/trouble").and_then(Value::as_str) {
-            println!("journal: {trouble}");
+            out.line(format_args!("journal: {trouble}"));
         }
-        println!(
+        out.line(format_args!(
             "{:>9}  {:<28} {:>10} {:>12} {:>10} {:<18} last claimed here",
             "partition", "owner", "epoch", "next offset", "accounts", "role here"
-        );
+        ));
         for partition in view["partitions"].as_array().map(Vec::as_slice).unwrap_or_default() {
-            println!("{}", partition_line(partition));
+            out.line(format_args!("{}", partition_line(partition)));
         }
     })
 }
@@ -102,51 +102,51 @@ fn partition_line(partition: &Value) -> String {
 }
 
 /// Says whether a gateway is ready, and if not, why.
-pub(super) fn show_readiness(admin: &AdminArgs) -> Exit {
+pub(super) fn show_readiness(out: &mut Output, admin: &AdminArgs) -> Exit {
     let (status, view) = match call(admin, reqwest::Method::GET, "/ready", None) {
         Ok(answer) => answer,
         Err(error) => return not_reached(admin, &*error),
     };
     if admin.json {
-        println!("{view:#}");
+        out.line(format_args!("{view:#}"));
     } else {
         let ready = if status.is_success() { "ready" } else { "not ready" };
         let whys = ["reasons", "degraded"].map(|name| view[name].as_array().cloned());
         let whys: Vec<_> = whys.iter().flatten().flatten().filter_map(Value::as_str).collect();
-        println!("{}", [&[ready], &whys[..]].concat().join("\n  "));
+        out.line(format_args!("{}", [&[ready], &whys[..]].concat().join("\n  ")));
     }
     if status.is_success() { Exit::Done } else { Exit::Refused }
 }
 
 /// Prints which answers of an account are kept.
-pub(super) fn show_cache(admin: &AdminArgs, account: &str) -> Exit {
+pub(super) fn show_cache(out: &mut Output, admin: &AdminArgs, account: &str) -> Exit {
     let path = format!("/cache/{}", escaped(account));
-    run(admin, reqwest::Method::GET, &path, None, |view| {
+    run(out, admin, reqwest::Method::GET, &path, None, |out, view| {
         let answers = view["answers"].as_array().map(Vec::as_slice).unwrap_or_default();
         if answers.is_empty() {
-            println!("no answers are kept for this account");
+            out.line("no answers are kept for this account");
         }
         for answer in answers {
-            println!(
+            out.line(format_args!(
                 "{:<20} {:>9} bytes  visible to {:<10} fresh until {}",
                 answer["route"].as_str().unwrap_or_default(),
                 answer["bytes"],
                 answer["visible_to"].as_str().unwrap_or_default(),
                 answer["fresh_until"].as_str().unwrap_or_default(),
-            );
+            ));
         }
     })
 }
 
 /// Removes answers.
-pub(super) fn purge_cache(admin: &AdminArgs, what: &PurgeArgs) -> Exit {
+pub(super) fn purge_cache(out: &mut Output, admin: &AdminArgs, what: &PurgeArgs) -> Exit {
     let body = match (&what.account, &what.route) {
         (Some(account), _) => json!({ "account": account }),
         (None, Some(route)) => json!({ "route": route }),
         (None, None) => json!({ "all": true }),
     };
-    run(admin, reqwest::Method::POST, "/cache/purge", Some(body), |done| {
-        println!("removed: {}", count(&done["entries"], "answer"));
+    run(out, admin, reqwest::Method::POST, "/cache/purge", Some(body), |out, done| {
+        out.line(format_args!("removed: {}", count(&done["entries"], "answer")));
         if let (Some(route), Some(false)) = (&what.route, done["route_in_use"].as_bool()) {
             eprintln!("note: no route '{route}' is in use; GET /routes lists those that are");
         }
@@ -163,18 +163,19 @@ fn escaped(account: &str) -> String {
 }
 
 fn run(
+    out: &mut Output,
     admin: &AdminArgs,
     method: reqwest::Method,
     path: &str,
     body: Option<Value>,
-    show: impl FnOnce(&Value),
+    show: impl FnOnce(&mut Output, &Value),
 ) -> Exit {
     match call(admin, method, path, body) {
         Ok((status, answer)) if status.is_success() => {
             if admin.json {
-                println!("{answer:#}");
+                out.line(format_args!("{answer:#}"));
             } else {
-                show(&answer);
+                show(out, &answer);
             }
             Exit::Done
         }

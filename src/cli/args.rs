@@ -20,7 +20,7 @@ Exit status:
   1  the configuration is wrong, Kafka is not as it must be, or what was asked was refused
   2  the command line is wrong
   3  the admin port, or Kafka, can't be reached
-  4  the gateway could not start or stay up";
+  4  the gateway could not start or stay up, or standard output can't be written";
 
 /// An API gateway that counts use per account, exactly, at the first hop.
 #[derive(Debug, Parser)]

@@ -2,18 +2,19 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::Exit;
+use super::{Exit, Output};
 use crate::config;
 
 /// Judges configurations and prints every problem.
-pub(super) fn check(files: &[PathBuf], json: bool) -> Exit {
+pub(super) fn check(out: &mut Output, files: &[PathBuf], json: bool) -> Exit {
     let mut exit = Exit::Done;
     let mut report = Vec::new();
     for file in files {
         match config::load(file) {
             Ok(_) if json => report.push(json!({ "file": file, "problems": [] })),
             Ok(config) => {
-                println!("{}: ok ({} routes)", file.display(), config.routes.len());
+                let (file, routes) = (file.display(), config.routes.len());
+                out.line(format_args!("{file}: ok ({routes} routes)"));
             }
             Err(problems) => {
                 exit = Exit::Refused;
@@ -26,19 +27,19 @@ pub(super) fn check(files: &[PathBuf], json: bool) -> Exit {
         }
     }
     if json {
-        println!("{:#}", json!(report));
+        out.line(format_args!("{:#}", json!(report)));
     }
     exit
 }
 
 /// Prints the JSON Schema.
-pub(super) fn schema() -> Exit {
-    println!("{:#}", config::written_schema());
+pub(super) fn schema(out: &mut Output) -> Exit {
+    out.line(format_args!("{:#}", config::written_schema()));
     Exit::Done
 }
 
 /// Prints the reference page.
-pub(super) fn reference() -> Exit {
-    print!("{}", config::reference_markdown());
+pub(super) fn reference(out: &mut Output) -> Exit {
+    out.text(config::reference_markdown());
     Exit::Done
 }

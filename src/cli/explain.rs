@@ -1,12 +1,12 @@
 use std::{fs, io};
 
 use super::args::ExplainArgs;
-use super::{Exit, admin_client};
+use super::{Exit, Output, admin_client};
 use crate::config;
-use crate::gateway::{Explanation, Question, explain as explain_request};
+use crate::gateway::{Explanation, Finding, Question, explain as explain_request};
 
 /// Prints what would happen to a request.
-pub(super) fn explain(request: &ExplainArgs) -> Exit {
+pub(super) fn explain(out: &mut Output, request: &ExplainArgs) -> Exit {
     let config = match config::load(&request.config) {
         Ok(config) => config,
         Err(problems) => {
@@ -31,9 +31,9 @@ pub(super) fn explain(request: &ExplainArgs) -> Exit {
     let mut explanation = explain_request(&config, &question);
     let named = name_owner(&mut explanation, request.admin.as_deref());
     if request.json {
-        println!("{:#}", serde_json::json!(explanation));
+        out.line(format_args!("{:#}", serde_json::json!(explanation)));
     } else {
-        print(&explanation);
+        print(out, &explanation);
     }
     if let Err(error) = named {
         eprintln!("nobody could be asked who owns the account: {error}");
@@ -72,8 +72,9 @@ fn body(text: &str) -> io::Result<Vec<u8>> {
     }
 }
 
-fn print(explanation: &Explanation) {
+fn print(out: &mut Output, explanation: &Explanation) {
     for finding in &explanation.stages {
-        println!("{:<9} {:<7} {}", finding.stage, finding.decision, finding.why);
+        let Finding { stage, decision, why } = finding;
+        out.line(format_args!("{stage:<9} {decision:<7} {why}"));
     }
 }

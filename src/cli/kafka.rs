@@ -1,13 +1,13 @@
 use serde_json::json;
 
-use super::Exit;
 use super::args::KafkaArgs;
+use super::{Exit, Output};
 use crate::config::{self, model::Config};
 use crate::gateway::topics::{self, CheckReport, Finding, InitReport, Made, Severity, TopicsError};
 
 /// Makes the topics that are missing, and says what it did.
-pub(super) fn init(args: &KafkaArgs) -> Exit {
-    let report = match ask(args, topics::init) {
+pub(super) fn init(out: &mut Output, args: &KafkaArgs) -> Exit {
+    let report = match ask(out, args, topics::init) {
         Ok(report) => report,
         Err(exit) => return exit,
     };
@@ -15,23 +15,25 @@ pub(super) fn init(args: &KafkaArgs) -> Exit {
     let ok = !failed && is_fit(&report.findings);
     if args.json {
         let InitReport { topics, findings } = &report;
-        println!("{:#}", json!({ "ok": ok, "topics": topics, "findings": findings }));
+        out.line(format_args!("{:#}", json!({ "ok": ok, "topics": topics, "findings": findings })));
     } else {
         for topic in &report.topics {
             match &topic.made {
-                Made::Created => println!("{}: created", topic.topic),
-                Made::AlreadyThere => println!("{}: already there", topic.topic),
-                Made::Failed(reason) => println!("{}: not created: {reason}", topic.topic),
+                Made::Created => out.line(format_args!("{}: created", topic.topic)),
+                Made::AlreadyThere => out.line(format_args!("{}: already there", topic.topic)),
+                Made::Failed(reason) => {
+                    out.line(format_args!("{}: not created: {reason}", topic.topic))
+                }
             }
         }
-        print(&report.findings);
+        print(out, &report.findings);
     }
     exit(ok)
 }
 
 /// Says how Kafka differs from what a gateway needs.
-pub(super) fn check(args: &KafkaArgs) -> Exit {
-    let report = match ask(args, topics::check) {
+pub(super) fn check(out: &mut Output, args: &KafkaArgs) -> Exit {
+    let report = match ask(out, args, topics::check) {
         Ok(report) => report,
         Err(exit) => return exit,
     };
@@ -39,33 +41,37 @@ pub(super) fn check(args: &KafkaArgs) -> Exit {
     if args.json {
         let CheckReport { topics, clocks, findings } = &report;
         let view = json!({ "ok": ok, "topics": topics, "clocks": clocks, "findings": findings });
-        println!("{view:#}");
+        out.line(format_args!("{view:#}"));
     } else {
         for topic in &report.topics {
             let (name, partitions, copies) = (&topic.topic, topic.partitions, topic.replication);
-            println!("{name}: {partitions} partitions, copies: {copies}");
+            out.line(format_args!("{name}: {partitions} partitions, copies: {copies}"));
         }
         for clock in &report.clocks {
-            println!("broker {}: the clock is {} ms ahead", clock.broker, clock.ahead_ms);
+            out.line(format_args!(
+                "broker {}: the clock is {} ms ahead",
+                clock.broker, clock.ahead_ms
+            ));
         }
-        print(&report.findings);
-        println!("{}", if ok { "ok" } else { "not as it must be" });
+        print(out, &report.findings);
+        out.line(format_args!("{}", if ok { "ok" } else { "not as it must be" }));
     }
     exit(ok)
 }
 
 /// Loads the configuration and asks Kafka.
 fn ask<T>(
+    out: &mut Output,
     args: &KafkaArgs,
     question: impl FnOnce(&Config) -> Result<T, TopicsError>,
 ) -> Result<T, Exit> {
     let config = config::load(&args.config).map_err(|problems| {
-        fail(args, &problems, json!({ "ok": false, "problems": problems.to_json() }));
+        fail(out, args, &problems, json!({ "ok": false, "problems": problems.to_json() }));
         Exit::Refused
     })?;
     question(&config).map_err(|error| {
         let text = format!("{}: {error}", args.config.display());
-        fail(args, &text, json!({ "ok": false, "error": error.to_string() }));
+        fail(out, args, &text, json!({ "ok": false, "error": error.to_string() }));
         match error {
             TopicsError::Unreachable { .. } | TopicsError::Unanswered { .. } => Exit::Unreachable,
             TopicsError::NoKafka
@@ -76,9 +82,9 @@ fn ask<T>(
     })
 }
 
-fn fail(args: &KafkaArgs, text: &dyn std::fmt::Display, json: serde_json::Value) {
+fn fail(out: &mut Output, args: &KafkaArgs, text: &dyn std::fmt::Display, json: serde_json::Value) {
     if args.json {
-        println!("{json:#}");
+        out.line(format_args!("{json:#}"));
     } else {
         eprintln!("{text}");
     }
@@ -89,9 +95,9 @@ fn is_fit(findings: &[Finding]) -> bool {
     findings.iter().all(|finding| finding.severity == Severity::Warning)
 }
 
-fn print(findings: &[Finding]) {
+fn print(out: &mut Output, findings: &[Finding]) {
     for finding in findings {
-        println!("{finding}");
+        out.line(format_args!("{finding}"));
     }
 }
 

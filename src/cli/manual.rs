@@ -1,14 +1,12 @@
 //! What a package has beside the program: its manual page and completions for shells.
 
-use std::io;
-
 use clap::CommandFactory;
 
-use super::{Args, Exit};
+use super::{Args, Exit, Output};
 
 /// Prints the manual page, `tollgate(1)`.
-pub(super) fn page() -> Exit {
-    match clap_mangen::Man::new(Args::command()).render(&mut io::stdout()) {
+pub(super) fn page(out: &mut Output) -> Exit {
+    match clap_mangen::Man::new(Args::command()).render(out) {
         Ok(()) => Exit::Done,
         Err(error) => {
             eprintln!("the manual page can't be written: {error}");
@@ -18,7 +16,7 @@ pub(super) fn page() -> Exit {
 }
 
 /// Prints what a shell needs to complete commands and flags.
-pub(super) fn completions(shell: clap_complete::Shell) -> Exit {
-    clap_complete::generate(shell, &mut Args::command(), "tollgate", &mut io::stdout());
+pub(super) fn completions(out: &mut Output, shell: clap_complete::Shell) -> Exit {
+    clap_complete::generate(shell, &mut Args::command(), "tollgate", out);
     Exit::Done
 }

@@ -8,6 +8,7 @@ mod kafka;
 mod limits;
 mod log;
 mod manual;
+mod output;
 mod run;
 
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ use clap::Parser;
 
 pub use args::Args;
 use args::{CacheCommand, Command, KafkaCommand, QuotaCommand};
+use output::Output;
 
 /// What the process's exit status says; written down in `docs/operations.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +30,8 @@ pub enum Exit {
     Usage = 2,
     /// The admin port, or Kafka, can't be reached.
     Unreachable = 3,
-    /// The gateway could not start or stay up: port, state directory, operating system.
+    /// The gateway could not start or stay up: port, state directory, operating system. Or standard
+    /// output can't be written.
     Failed = 4,
 }
 
@@ -40,28 +43,38 @@ impl From<Exit> for ExitCode {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let exit = match Args::parse().command {
+    let command = Args::parse().command;
+    if let Command::Run { config } = &command {
+        // Standard output is the access log's there.
+        return run::run(config).into();
+    }
+    let mut output = Output::standard();
+    let exit = answer(command, &mut output);
+    output.end(exit).into()
+}
+
+fn answer(command: Command, out: &mut Output) -> Exit {
+    match command {
         Command::Run { config } => run::run(&config),
-        Command::Check { files, json } => check::check(&files, json),
-        Command::Schema => check::schema(),
-        Command::Reference => check::reference(),
-        Command::Completions { shell } => manual::completions(shell),
-        Command::Man => manual::page(),
-        Command::Explain(request) => explain::explain(&request),
+        Command::Check { files, json } => check::check(out, &files, json),
+        Command::Schema => check::schema(out),
+        Command::Reference => check::reference(out),
+        Command::Completions { shell } => manual::completions(out, shell),
+        Command::Man => manual::page(out),
+        Command::Explain(request) => explain::explain(out, &request),
         Command::Kafka { command } => match command {
-            KafkaCommand::Init(args) => kafka::init(&args),
-            KafkaCommand::Check(args) => kafka::check(&args),
+            KafkaCommand::Init(args) => kafka::init(out, &args),
+            KafkaCommand::Check(args) => kafka::check(out, &args),
         },
         Command::Quota { command, admin } => match command {
-            QuotaCommand::Show { account } => admin_client::show_quota(&admin, &account),
-            QuotaCommand::Reset { account } => admin_client::reset_quota(&admin, &account),
+            QuotaCommand::Show { account } => admin_client::show_quota(out, &admin, &account),
+            QuotaCommand::Reset { account } => admin_client::reset_quota(out, &admin, &account),
         },
-        Command::Fleet { admin } => admin_client::show_fleet(&admin),
-        Command::Ready { admin } => admin_client::show_readiness(&admin),
+        Command::Fleet { admin } => admin_client::show_fleet(out, &admin),
+        Command::Ready { admin } => admin_client::show_readiness(out, &admin),
         Command::Cache { command, admin } => match command {
-            CacheCommand::Show { account } => admin_client::show_cache(&admin, &account),
-            CacheCommand::Purge { what } => admin_client::purge_cache(&admin, &what),
+            CacheCommand::Show { account } => admin_client::show_cache(out, &admin, &account),
+            CacheCommand::Purge { what } => admin_client::purge_cache(out, &admin, &what),
         },
-    };
-    exit.into()
+    }
 }

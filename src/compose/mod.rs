@@ -20,8 +20,21 @@ mod report;
 #[cfg(test)]
 mod tests;
 
+use crate::config::model::{Compose, Need};
+use crate::request::{Facts, NoTarget};
+
 pub use answer::{ComposedAnswer, X_PARTIAL};
 pub use composer::{ComposeInputs, Composer, UnknownCluster};
 pub use report::{
     ComposeOutcome, ComposeReport, Fault, PartFailure, PartReport, PartState, Reason,
 };
+
+/// Whether a request has what the paths of the required parts are made of: better known before
+/// anything is charged or called.
+///
+/// # Errors
+/// It lacks a value, or one would make another path.
+pub fn check_values(plan: &Compose, facts: &Facts<'_>) -> Result<(), NoTarget> {
+    let required = plan.parts.iter().filter(|part| part.need == Need::Required);
+    required.map(|part| path::check(&part.path, facts)).collect()
+}

@@ -56,6 +56,22 @@ pub(super) fn render(template: &PartTemplate, values: Values<'_>) -> Result<Path
     PathAndQuery::try_from(target).map_err(|_| NoPath::NotAPath)
 }
 
+/// Whether the request has what a part's path is made of; what other parts will say is taken for
+/// granted.
+pub(super) fn check(template: &PartTemplate, facts: &Facts<'_>) -> Result<(), NoTarget> {
+    let mut target = Target::default();
+    for piece in &template.pieces {
+        match piece {
+            PartTemplatePiece::Literal(text) => target.push_literal(text),
+            PartTemplatePiece::Request(source) => {
+                target.push_value(source, source.resolve(facts))?;
+            }
+            PartTemplatePiece::Item(_) | PartTemplatePiece::Part(..) => target.push_literal("x"),
+        }
+    }
+    target.finish().map(drop)
+}
+
 fn push(target: &mut Target, text: Option<Cow<'_, str>>) -> Result<(), NoPath> {
     match text {
         Some(text) if text.contains('\0') => Err(NoPath::NotAPath),

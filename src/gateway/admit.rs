@@ -106,6 +106,7 @@ fn check_limits(shared: &Shared, session: &Session, context: &mut Context) -> Re
     let limits = &shared.limits;
     let facts = context.facts(&session.req_header().headers);
     let route = route(context)?;
+    guard::check_readable(route, &facts)?;
     let admitted = limits.admit(&route.rates, &route.concurrency, &facts)?;
     context.limits = admitted.states;
     context.permits = admitted.permits;
@@ -219,6 +220,8 @@ async fn charge_accounts(
 fn charges(session: &Session, context: &Context) -> Result<Vec<Charge>, Refusal> {
     let route = route(context)?;
     let headers = &session.req_header().headers;
+    // The body was not known where the limits were asked.
+    guard::check_readable(route, &context.facts(headers))?;
     let mut charges = Vec::with_capacity(context.accounts.len() * route.quotas.len());
     for (id, key) in context.accounts.iter().zip(&context.account_keys) {
         let facts = Facts { account: Some(id), ..context.facts(headers) };

@@ -1,5 +1,7 @@
 //! What goes to the backend and what comes back: the transforms of a route, applied.
 
+use std::borrow::Cow;
+
 use http::{StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{Error, ErrorType};
@@ -7,6 +9,7 @@ use pingora_proxy::Session;
 
 use super::context::Context;
 use super::{caching, edited, framing, head, keyed};
+use crate::compose;
 use crate::config::model::{Action, Route};
 use crate::request::{Facts, NoTarget, Refusal};
 use crate::transform::{self, Hop};
@@ -72,14 +75,21 @@ pub(super) fn target(route: &Route, facts: &Facts<'_>, keeps: bool) -> Result<St
         }
         _ => (facts.head.path.encoded.clone(), false),
     };
-    let query = facts.head.query.as_deref().filter(|_| !has_query);
-    let query =
-        query.and_then(|query| if keeps { keyed::query(query, route) } else { Some(query.into()) });
-    if let Some(query) = query {
+    if let Some(query) = passed_query(route, facts, keeps).filter(|_| !has_query) {
         target.push('?');
         target.push_str(&query);
     }
     Ok(target)
+}
+
+/// What of the request's own query goes along.
+pub(super) fn passed_query<'f>(
+    route: &Route,
+    facts: &Facts<'f>,
+    keeps: bool,
+) -> Option<Cow<'f, str>> {
+    let query = facts.head.query.as_deref()?;
+    if keeps { keyed::query(query, route) } else { Some(query.into()) }
 }
 
 /// Whether the request has what the route's address is made of: better known before a use is
@@ -94,6 +104,7 @@ pub(super) fn check_target(route: &Route, facts: &Facts<'_>) -> Result<(), Refus
         {
             template.render_target(facts).map(drop).map_err(no_target)
         }
+        Action::Compose(plan) => compose::check_values(plan, facts).map_err(no_target),
         _ => Ok(()),
     }
 }

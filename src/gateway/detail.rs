@@ -44,6 +44,8 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Option<String> {
     Some(match refusal {
         Refusal::BadPath(why) => why.to_string(),
         Refusal::SeveralValues { of } => format!("several values of {of}"),
+        Refusal::OtherSpelling { of } => format!("another spelling of {of}"),
+        Refusal::UnreadableValue { of } => format!("no text in {of}"),
         Refusal::ValueMissing { source } => format!("nothing in {source}"),
         Refusal::BackendError { status } => format!("the backend answered {}", status.as_u16()),
         Refusal::BadRequest(why) | Refusal::MalformedBody(why) => (*why).to_owned(),
@@ -52,7 +54,10 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Option<String> {
         Refusal::Unauthenticated(Challenge::Malformed(why) | Challenge::Invalid(why)) => {
             (*why).to_owned()
         }
-        Refusal::MissingScope { required } => format!("scope '{required}'"),
+        Refusal::MissingScope { required, one_is_enough: false } => format!("scope '{required}'"),
+        Refusal::MissingScope { required, one_is_enough: true } => {
+            format!("one of the scopes '{required}'")
+        }
         Refusal::Forbidden { rule } => format!("{rule} does not hold"),
         Refusal::RateLimited(state) => {
             format!("rate '{}': {} in {}", state.policy, state.limit, span_text(state.window))

@@ -66,7 +66,7 @@ impl Problem {
         json!({
             "code": code.to_string(),
             "message": self.title,
-            "debugMessage": format!("{} Request {request_id}.", self.detail),
+            "debugMessage": format!("{}. Request {request_id}.", self.detail.trim_end_matches('.')),
         })
     }
 

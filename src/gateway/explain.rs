@@ -1,6 +1,7 @@
 //! What would happen to a request, stage by stage, without calling anybody.
 
 mod question;
+mod shown;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -15,6 +16,7 @@ use crate::route::RouteTable;
 use crate::{access, account, auth, guard, quota, route, transform, vault};
 
 pub use question::{Question, QuestionError};
+use shown::Shown;
 
 /// What each stage decides, up to the first that refuses.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -109,6 +111,7 @@ impl Walk {
         access::check(&route.access, &facts)?;
         self.pass("scopes, claims, networks and condition hold");
         self.limits(route);
+        guard::check_readable(route, &facts)?;
         self.begin("guard");
         let body = self.guard(route, question)?;
         let facts = Facts { body: body.as_ref(), ..facts };
@@ -117,11 +120,12 @@ impl Walk {
         let accounts = self.accounts(route, &facts, &hasher)?;
         self.fleet(config, accounts.first(), &hasher);
         let facts = Facts { account: accounts.first(), ..facts };
+        guard::check_readable(route, &facts)?;
         answer::check_target(route, &facts)?;
         self.quotas(route, &facts, &accounts, &hasher);
         let policy = kept_by(route, question).filter(|_| accounts.len() < 2);
         self.cache(route, policy, &facts, &hasher);
-        self.upstream(route, policy.is_some(), &facts)
+        self.upstream(route, policy.is_some(), &facts, &accounts)
     }
 
     fn caller(&mut self, route: &Route, question: &Question) -> Result<Option<Caller>, Refusal> {
@@ -257,13 +261,20 @@ impl Walk {
         }
     }
 
-    fn upstream(&mut self, route: &Route, keeps: bool, facts: &Facts<'_>) -> Result<(), Refusal> {
+    fn upstream(
+        &mut self,
+        route: &Route,
+        keeps: bool,
+        facts: &Facts<'_>,
+        accounts: &[AccountId],
+    ) -> Result<(), Refusal> {
         self.begin("upstream");
+        let shown = Shown { route, facts, accounts };
         match &route.action {
             Action::Proxy { cluster, .. } => {
                 let endpoints: Vec<String> =
                     cluster.endpoints.iter().map(|e| format!("{}:{}", e.host, e.port)).collect();
-                let path = hide(&answer::target(route, facts, keeps)?, facts);
+                let path = shown.target(keeps)?;
                 self.pass(format!("{path} at '{}': {}", cluster.name, endpoints.join(", ")));
             }
             Action::Compose(plan) => {
@@ -273,8 +284,7 @@ impl Walk {
                 self.pass(parts.collect::<Vec<_>>().join("; "));
             }
             Action::Redirect { status, to } => {
-                let to = to.render_target(facts).map_err(answer::no_target)?;
-                self.pass(format!("redirects with {status} to {}", hide(&to, facts)));
+                self.pass(format!("redirects with {status} to {}", shown.address(to)?));
             }
             Action::Answer { status, .. } => self.pass(format!("answers {status} itself")),
         }
@@ -326,14 +336,6 @@ impl Hasher {
 
     fn key(&self, account: &AccountId) -> AccountKey {
         self.hasher.key(account)
-    }
-}
-
-/// Without the account's number: what is explained may be passed on.
-fn hide(text: &str, facts: &Facts<'_>) -> String {
-    match facts.account {
-        Some(account) => text.replace(account.as_str(), "{account}"),
-        None => text.to_owned(),
     }
 }
 

@@ -37,6 +37,13 @@ pub(super) fn account_hasher(state: &State, counted: bool) -> Result<AccountHash
         }
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::InvalidData && counted => {
+            return Err(failed(io::Error::other(
+                "was damaged: it is no text; restore it from a backup, or remove it if the account \
+                 key is surely the one under which the journal's counts were made",
+            )));
+        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
         Err(error) => return Err(failed(error)),
     }
     keyfile::write(&path, &fingerprint).map_err(failed)?;
@@ -124,6 +131,18 @@ mod tests {
         assert_eq!(hasher(Some("one"), true).unwrap().fingerprint(), first, "nothing was changed");
         assert_ne!(hasher(Some("another"), false).unwrap().fingerprint(), first);
         assert!(hasher(Some("one"), true).is_err(), "the newer key has counts now");
+    }
+
+    #[test]
+    fn a_damaged_fingerprint_is_named_with_a_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let hasher = |counted| account_hasher(&state(folder.path(), Some("one")), counted);
+        fs::write(folder.path().join("account.fingerprint"), [0xff; 8]).unwrap();
+        let refused = hasher(true).unwrap_err().to_string();
+        assert!(refused.contains("account.fingerprint: was damaged"), "{refused}");
+        assert!(refused.contains("from a backup, or remove it"), "{refused}");
+        assert!(hasher(false).is_ok(), "nothing was counted, so nothing can be lost");
+        assert!(hasher(true).is_ok());
     }
 
     #[test]

@@ -48,6 +48,18 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
             "The request is malformed",
             &format!("The request has several values of {of}. Send one."),
         ),
+        Refusal::OtherSpelling { of } => problem(
+            StatusCode::BAD_REQUEST,
+            "bad-request",
+            "The request is malformed",
+            &format!("The request has {of} in another spelling. Write it as it stands here."),
+        ),
+        Refusal::UnreadableValue { of } => problem(
+            StatusCode::BAD_REQUEST,
+            "bad-request",
+            "The request is malformed",
+            &format!("The value of {of} can't be read: it must be one plain text."),
+        ),
         Refusal::ValueMissing { source } => problem(
             StatusCode::BAD_REQUEST,
             "bad-request",
@@ -88,7 +100,11 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
             "Send the whole head at once.",
         ),
         Refusal::Unauthenticated(challenge) => problem(
-            StatusCode::UNAUTHORIZED,
+            match challenge {
+                // RFC 6750 section 3.1, invalid_request.
+                Challenge::Malformed(_) => StatusCode::BAD_REQUEST,
+                Challenge::Missing | Challenge::Invalid(_) => StatusCode::UNAUTHORIZED,
+            },
             "unauthenticated",
             "A valid access token is needed",
             match challenge {
@@ -102,11 +118,14 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
             "Access tokens can't be verified at the moment",
             "Try again shortly.",
         ),
-        Refusal::MissingScope { required } => problem(
+        Refusal::MissingScope { required, one_is_enough } => problem(
             StatusCode::FORBIDDEN,
             "insufficient-scope",
             "The access token lacks a scope",
-            &format!("This needs the scope: {required}."),
+            &match one_is_enough {
+                true => format!("This needs one of the scopes: {}.", required.replace(' ', ", ")),
+                false => format!("This needs the scope: {required}."),
+            },
         ),
         Refusal::Forbidden { .. } => problem(
             StatusCode::FORBIDDEN,
@@ -170,8 +189,9 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
         Refusal::AccountMismatch => problem(
             StatusCode::FORBIDDEN,
             "account-mismatch",
-            "The access token is for another account",
-            "The account in the request is not one that the access token was granted for.",
+            "The account is not one that this request may be about",
+            "The account is not among those that the caller's credential, or another part of the \
+             request, names.",
         ),
         Refusal::QuotaExceeded(quota) => problem(
             StatusCode::TOO_MANY_REQUESTS,

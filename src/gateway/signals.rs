@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, sleep};
 
-use super::reload::Reloader;
+use super::reload::{Reloaded, Reloader};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use crate::config::Watcher;
@@ -55,7 +55,9 @@ pub(super) async fn reload_on_hangup(
     while hangup.recv().await.is_some() {
         shared.access_log.reopen();
         // Refusals are logged, counted and shown by the reloader.
-        let _ = reloader.reload().await;
+        if let Ok(Reloaded::Unchanged) = reloader.reload().await {
+            tracing::info!("the configuration was read again: nothing has changed");
+        }
     }
 }
 

@@ -11,4 +11,4 @@ pub use body::{BodyBudget, check_json_media_type, content_length, is_json_media_
 pub use head::check_head;
 pub use host::host_of;
 pub use json::read_json;
-pub use single::SingleValues;
+pub use single::{SingleValues, check_readable};

@@ -171,10 +171,11 @@ impl Quotas {
     /// [`Quotas::reset`] by this gateway.
     pub(super) async fn reset_here(&self, account: &AccountKey) -> Result<usize, QuotaError> {
         let Some(partition) = self.partition_of(account) else { return Ok(0) };
+        // Of some nothing counts any more; they are cleared too, but nobody gets anything back.
+        let count = self.account(account, &[]).len();
         let buckets: Vec<Bucket> = partition.owner().buckets(account.as_bytes());
         let deadline = Instant::now() + self.patience.answer;
         let pending: Vec<_> = buckets.into_iter().map(|bucket| partition.reset(bucket)).collect();
-        let count = pending.len();
         for mut pending in pending {
             match pending.answer(deadline).await {
                 Some(Answer::Reset) => {}

@@ -34,6 +34,10 @@ pub enum AccountError {
     /// JSON that is no name: an object, or a list where one account is asked for.
     #[error("the account identifier is not a text")]
     NotText,
+    /// `%` without two hexadecimal digits, in the name or value of a query parameter. Some backends
+    /// decode `%u0034`, some drop the `%`.
+    #[error("the query that names the account has a broken percent escape")]
+    BrokenEscape,
 }
 
 impl AccountId {
@@ -56,6 +60,42 @@ impl AccountId {
     /// The identifier in clear. For keys use `account::AccountKey` instead.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Shortest account that is hidden inside a word too. A shorter one may be a part of any word, and
+/// is hidden where it stands alone.
+const HIDDEN_ANYWHERE: usize = 4;
+
+/// A text that may be shown: `{account}` stands for each of the accounts in it.
+pub fn hide_accounts(text: &str, accounts: &[AccountId]) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let (mut before, mut rest) = (None, text);
+    while let Some(next) = rest.chars().next() {
+        // The longest, or what is left of it would be shown.
+        let found = accounts.iter().filter(|account| account.begins(before, rest));
+        let length = match found.max_by_key(|account| account.0.len()) {
+            Some(account) => {
+                shown.push_str("{account}");
+                account.0.len()
+            }
+            None => {
+                shown.push(next);
+                next.len_utf8()
+            }
+        };
+        let (done, left) = rest.split_at(length);
+        (before, rest) = (done.chars().next_back(), left);
+    }
+    shown
+}
+
+impl AccountId {
+    fn begins(&self, before: Option<char>, text: &str) -> bool {
+        let Some(after) = text.strip_prefix(&*self.0) else { return false };
+        // A dot too is a part of a word: of an address or a host.
+        let in_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '.');
+        self.0.len() >= HIDDEN_ANYWHERE || !(in_word(before) || in_word(after.chars().next()))
     }
 }
 
@@ -84,6 +124,24 @@ mod tests {
         for bad in ["a b", "a\0b", "a\nb", "kontö", "..", "."] {
             assert_eq!(AccountId::parse(bad), Err(AccountError::BadCharacter), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn all_accounts_are_hidden_and_words_stay_whole() {
+        let hidden = |text: &str, accounts: &[&str]| {
+            let accounts: Vec<_> =
+                accounts.iter().map(|text| AccountId::parse(text).unwrap()).collect();
+            hide_accounts(text, &accounts)
+        };
+        assert_eq!(hidden("DE4711,FR4712", &["DE4711", "FR4712"]), "{account},{account}");
+        assert_eq!(hidden("47110 of-4711.json", &["4711", "47110"]), "{account} of-{account}.json");
+        assert_eq!(
+            hidden("127.0.61.2/everyone/e/12", &["e", "12"]),
+            "127.0.61.2/everyone/{account}/{account}"
+        );
+        assert_eq!(hidden("127.0.61.2, 2", &["2"]), "127.0.61.2, {account}");
+        assert_eq!(hidden("ü4711ß", &["4711"]), "ü{account}ß");
+        assert_eq!(hidden("4711", &[]), "4711");
     }
 
     #[test]

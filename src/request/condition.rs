@@ -52,7 +52,12 @@ impl Condition {
         let program = Program::compile(source)
             .map_err(|errors| ConditionError::Syntax(errors.to_string()))?;
         let reads = Arc::new(Reads::of(program.expression())?);
-        Ok(Self { source: source.into(), program: Arc::new(program), reads })
+        let condition = Self { source: source.into(), program: Arc::new(program), reads };
+        if !condition.reads.any {
+            // It gives the same for every request, so what it gives is known now.
+            condition.evaluate(&Context::default())?;
+        }
+        Ok(condition)
     }
 
     /// The header fields and query parameters that it reads by name. Where a request has one twice,
@@ -78,7 +83,11 @@ impl Condition {
         if self.reads.caller {
             context.add_variable_from_value("caller", self.caller_value(facts.caller));
         }
-        match self.program.execute(&context) {
+        self.evaluate(&context)
+    }
+
+    fn evaluate(&self, context: &Context<'_, '_>) -> Result<bool, ConditionError> {
+        match self.program.execute(context) {
             Ok(Value::Bool(answer)) => Ok(answer),
             Ok(_) => Err(ConditionError::NotBoolean),
             Err(error) => Err(ConditionError::Failed(error.to_string())),

@@ -14,7 +14,7 @@ mod target;
 mod template;
 mod value;
 
-pub use account::{AccountError, AccountId, MAX_ACCOUNT_BYTES};
+pub use account::{AccountError, AccountId, MAX_ACCOUNT_BYTES, hide_accounts};
 pub use caller::Caller;
 pub use clock::{Clock, ManualClock, SystemClock, UnixMillis, since_boot};
 pub use condition::{Condition, ConditionError};
@@ -23,7 +23,7 @@ pub use head::{NormalPath, PathError, RequestHead};
 pub use json::{JsonError, MAX_JSON_DEPTH, has_nul, parse_json};
 pub use limit_state::LimitState;
 pub use refusal::{Challenge, QuotaRefusal, Refusal};
-pub use several::{occurrences, repeats_a_parameter};
+pub use several::{has_broken_escape, occurrences, only_in_other_spellings, repeats_a_parameter};
 pub use target::{NoTarget, Target};
 pub use template::{Template, TemplateError};
 pub use value::{JsonPointer, ValueError, ValueSource, json_text};

@@ -18,6 +18,18 @@ pub enum Refusal {
         /// Of what, in the configuration's words.
         of: Arc<str>,
     },
+    /// 400: something by whose value the route decides is there in another spelling only: a backend
+    /// may take it for the same.
+    OtherSpelling {
+        /// What, in the configuration's words.
+        of: Arc<str>,
+    },
+    /// 400: what a rule counts by is no text, or not one that can be read: as an absent value it would
+    /// share the count of all who send none.
+    UnreadableValue {
+        /// Of what, in the configuration's words.
+        of: Arc<str>,
+    },
     /// 400: the address that the route makes of the request needs a value that the request lacks.
     ValueMissing {
         /// Where it would stand.
@@ -36,14 +48,16 @@ pub enum Refusal {
     HeadersTooLarge,
     /// 408: the head did not come whole in time.
     HeadTimeout,
-    /// 401 with a challenge (RFC 6750 section 3).
+    /// 401 with a challenge (RFC 6750 section 3); 400 where the credential is malformed.
     Unauthenticated(Challenge),
     /// 503: the identity provider gave no keys yet, so nobody can be recognised.
     IdentityUnavailable,
     /// 403: the credential lacks one of these scopes (RFC 6750 `insufficient_scope`).
     MissingScope {
-        /// Scopes that the route asks for.
+        /// Scopes that the route asks for, parted by spaces.
         required: Arc<str>,
+        /// Whether any one of them would do.
+        one_is_enough: bool,
     },
     /// 403: a claim, network or condition of the route does not hold.
     Forbidden {

@@ -27,6 +27,43 @@ pub fn occurrences(source: &ValueSource, head: &RequestHead, headers: &HeaderMap
     }
 }
 
+/// Whether a request has what a source names in other spellings only: a rule would not see it, and
+/// a backend may.
+pub fn only_in_other_spellings(
+    source: &ValueSource,
+    head: &RequestHead,
+    headers: &HeaderMap,
+) -> bool {
+    let as_named = match source {
+        ValueSource::Query(name) => head.query_values(name).next().is_some(),
+        ValueSource::Header(name) => headers.contains_key(name),
+        _ => true,
+    };
+    !as_named && occurrences(source, head, headers) > 0
+}
+
+/// Whether some backends may read a query parameter differently because of a `%` without two
+/// hexadecimal digits: `%u0061` is an `a` for some. Its value may then be another one, and any name
+/// in the query may be its own.
+pub fn has_broken_escape(head: &RequestHead, name: &str) -> bool {
+    let query = head.query.as_deref().unwrap_or_default();
+    let in_a_name = query
+        .split(['&', ';'])
+        .any(|pair| is_broken(pair.split_once('=').map_or(pair, |(name, _)| name)));
+    let values = query.split('&').filter_map(|pair| pair.split_once('='));
+    let of_name = |text: &str| {
+        form_urlencoded::parse(text.as_bytes()).next().is_some_and(|(found, _)| found == name)
+    };
+    in_a_name || values.into_iter().any(|(text, value)| is_broken(value) && of_name(text))
+}
+
+fn is_broken(text: &str) -> bool {
+    text.split('%').skip(1).any(|after| {
+        let digits = after.as_bytes().first_chunk::<2>();
+        !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
 /// Whether any parameter of the query is there twice.
 pub fn repeats_a_parameter(head: &RequestHead) -> bool {
     let mut names: Vec<String> = names(head).map(|name| name.to_ascii_lowercase()).collect();
@@ -115,6 +152,50 @@ mod tests {
         };
         assert_eq!((count("x-acc"), count("x-account"), count("cookie")), (3, 1, 1));
         assert_eq!(count("x-none"), 0);
+    }
+
+    #[test]
+    fn a_parameter_in_another_spelling_only_is_known() {
+        let only = |query: &str| {
+            let head = RequestHead { query: Some(query.to_owned()), ..RequestHead::default() };
+            only_in_other_spellings(&ValueSource::Query("batch".into()), &head, &HeaderMap::new())
+        };
+        for query in ["Batch=1", "batch[]=1", "x=2;batch=1", "+batch=1", "batch%00=1"] {
+            assert!(only(query), "{query}");
+        }
+        for query in ["batch=1", "%62atch", "", "x=batch", "batch=1&Batch=2"] {
+            assert!(!only(query), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_field_in_another_spelling_only_is_known() {
+        let only = |field: &'static str| {
+            let headers = HeaderMap::from_iter([(
+                HeaderName::from_static(field),
+                HeaderValue::from_static("1"),
+            )]);
+            let source = ValueSource::Header(HeaderName::from_static("x-batch"));
+            only_in_other_spellings(&source, &RequestHead::default(), &headers)
+        };
+        assert!(only("x_batch"));
+        assert!(!only("x-batch") && !only("x-other"));
+    }
+
+    #[test]
+    fn escapes_that_backends_read_differently_are_known_in_the_value_and_in_every_name() {
+        let broken = |query: &str| {
+            let head = RequestHead { query: Some(query.to_owned()), ..RequestHead::default() };
+            has_broken_escape(&head, "acc")
+        };
+        for query in
+            ["acc=%u0034711", "acc=%zz", "acc=4%", "%61cc=4%1", "ac%u0063=1", "x;a%=1", "acc=1;x=%"]
+        {
+            assert!(broken(query), "{query}");
+        }
+        for query in ["acc=%34711", "acc=4&x=100%", "acc=%25u0034", "", "acc"] {
+            assert!(!broken(query), "{query}");
+        }
     }
 
     #[test]

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 
 use super::{Facts, NoTarget, Target, ValueError, ValueSource};
@@ -79,11 +80,22 @@ impl Template {
     /// # Errors
     /// It can't be made of this request's values.
     pub fn render_target(&self, facts: &Facts<'_>) -> Result<String, NoTarget> {
+        self.render_target_of(|source| source.resolve(facts))
+    }
+
+    /// The same of other values, as of those that may be shown.
+    ///
+    /// # Errors
+    /// As [`Template::render_target`].
+    pub fn render_target_of<'v>(
+        &self,
+        value: impl Fn(&ValueSource) -> Option<Cow<'v, str>>,
+    ) -> Result<String, NoTarget> {
         let mut target = Target::default();
         for piece in &self.pieces {
             match piece {
                 Piece::Literal(literal) => target.push_literal(literal),
-                Piece::Value(source) => target.push_value(source, source.resolve(facts))?,
+                Piece::Value(source) => target.push_value(source, value(source))?,
             }
         }
         target.finish()

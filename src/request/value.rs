@@ -164,6 +164,26 @@ impl ValueSource {
     }
 }
 
+impl ValueSource {
+    /// Whether a request has a value there that is no text: a header field beyond ASCII, a list or
+    /// an object. It [resolves](Self::resolve) as if it were absent.
+    pub fn is_unreadable(&self, facts: &Facts<'_>) -> bool {
+        let structured = |value: &Value| matches!(value, Value::Array(_) | Value::Object(_));
+        match self {
+            Self::Header(name) => {
+                facts.headers.get(name).is_some_and(|value| value.to_str().is_err())
+            }
+            Self::Claim(name) => {
+                facts.caller.and_then(|caller| caller.claim(name)).is_some_and(structured)
+            }
+            Self::Body(pointer) => {
+                facts.body.and_then(|body| pointer.find(body)).is_some_and(structured)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// A JSON scalar as text: strings without quotes, numbers and booleans as written. Objects,
 /// arrays and null are no values.
 pub fn json_text(value: &Value) -> Option<Cow<'_, str>> {

@@ -5,7 +5,7 @@ use pingora_cache::key::CacheHashKey;
 use super::key::cache_key;
 use crate::account::AccountKey;
 use crate::config::model::{CachePolicy, Visibility};
-use crate::request::Facts;
+use crate::request::{Facts, hide_accounts};
 
 /// A cache key in words for `explain`: what it is made of, without account numbers, subjects or
 /// the values of query parameters and headers.
@@ -23,14 +23,11 @@ pub fn describe(
     facts: &Facts<'_>,
     account: Option<&AccountKey>,
 ) -> KeyDescription {
-    let hide = |text: &str| match facts.account {
-        Some(account) => text.replace(account.as_str(), "{account}"),
-        None => text.to_owned(),
-    };
+    let hide = |text: &str| hide_accounts(text, facts.account.map_or(&[], std::slice::from_ref));
     let mut parts = vec![
-        ("route", hide(facts.route.as_str())),
+        ("route", facts.route.to_string()),
         ("account", account.map_or_else(|| "none".to_owned(), ToString::to_string)),
-        ("visible_to", hide(&sharers(policy.visible_to, facts))),
+        ("visible_to", sharers(policy.visible_to, facts, hide)),
         ("method", "GET".to_owned()),
         ("host", hide(&facts.head.host)),
         ("path", hide(&path(facts))),
@@ -43,10 +40,10 @@ pub fn describe(
     KeyDescription { hash: cache_key(policy, facts, account).primary(), parts }
 }
 
-fn sharers(visible_to: Visibility, facts: &Facts<'_>) -> String {
+fn sharers(visible_to: Visibility, facts: &Facts<'_>, hide: impl Fn(&str) -> String) -> String {
     let client = facts.caller.map_or_else(
         || "callers without a credential".to_owned(),
-        |caller| format!("client {} of {}", caller.client, caller.provider),
+        |caller| format!("client {} of {}", hide(&caller.client), caller.provider),
     );
     match visible_to {
         Visibility::Everyone => "everyone".to_owned(),
@@ -110,6 +107,16 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is missing from {text}");
         }
+    }
+
+    #[test]
+    fn a_short_account_leaves_the_words_whole() {
+        let mut asked = Asked::path("/hits/e");
+        asked.capture("account", "e");
+        let everyone = CachePolicy { visible_to: Visibility::Everyone, ..policy() };
+        let text = asked.with(|facts, key| describe(&everyone, facts, Some(key))).to_string();
+        assert!(text.contains(r#"visible_to="everyone""#), "{text}");
+        assert!(text.contains(r#"path="/hits/{account}""#), "{text}");
     }
 
     #[test]

@@ -184,8 +184,18 @@ async fn what_is_wrong_with_a_call_is_told() {
         assert_problem(&answer, 404, "/openapi.json");
     }
     let wrong = call(&gateway, &Method::DELETE, "/config", None, None).await;
-    assert_eq!(wrong.status, 405);
+    assert_problem(&wrong, 405, "another method");
     assert!(wrong.header("allow").contains("GET"), "{wrong:?}");
+
+    for path in ["/quotas/%ff", "/cache/%ff"] {
+        let answer = call(&gateway, &Method::GET, path, None, None).await;
+        assert_problem(&answer, 400, "UTF-8");
+    }
+    for scheme in ["bearer", "BEARER"] {
+        let request = gateway.client().post(gateway.admin_url("/reload"));
+        let request = request.header("authorization", format!("{scheme} {ADMIN_TOKEN}"));
+        assert_eq!(request.send().await.unwrap().status(), 200, "{scheme}");
+    }
 
     let long = "9".repeat(129);
     for (account, why) in

@@ -156,6 +156,30 @@ fn the_schema_is_whole_and_the_reference_page_is_the_one_in_the_docs() {
     assert!(done.status == 0 && done.out == page, "docs/configuration.md is out of date");
 }
 
+#[test]
+fn a_reader_that_leaves_ends_a_command_quietly_and_a_full_device_is_told() {
+    use std::process::{Command, Stdio};
+    let run = |arguments: &[&str], to: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        let done = command.args(arguments).stdout(to).stderr(Stdio::piped()).output().unwrap();
+        (done.status.code(), String::from_utf8(done.stderr).unwrap())
+    };
+    for arguments in [&["schema"][..], &["man"], &["completions", "bash"], &["reference"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(run(arguments, writer.into()), (Some(0), String::new()), "{arguments:?}");
+    }
+    for arguments in [&["schema"][..], &["man"], &["completions", "bash"], &["reference"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let (status, err) = run(arguments, full.into());
+        assert!(
+            err.starts_with("standard output can't be written: No space"),
+            "{arguments:?}: {err}"
+        );
+        assert_eq!(status, Some(4), "{arguments:?}");
+    }
+}
+
 fn explained(bank: &Bank, address: &str, folder: &str) -> String {
     let mut text = base_config(bank).replace("ADDRESS", address).replace("FOLDER", folder);
     text.push_str(
@@ -166,7 +190,7 @@ quotas:
     per: [account, client]
     limit: 4
     window: 24h
-    when: "!('x-fapi-customer-ip-address' in request.headers) || !request.headers['x-fapi-customer-ip-address'].matches('^[0-9A-Fa-f.:]+$')"
+    when: "!('x-fapi-customer-ip-address' in request.headers) || !request.headers['x-fapi-customer-ip-address'].matches('^([0-9]{1,3}([.][0-9]{1,3}){3}|[0-9A-Fa-f]{0,4}(:[0-9A-Fa-f]{0,4}){2,7}(([.][0-9]{1,3}){3})?)$')"
 routes:
   - id: summary
     match: { path: "/accounts/{account}/summary", methods: [GET] }
@@ -297,6 +321,7 @@ async fn explain_tells_each_stage_and_why_and_calls_nobody() {
 
     for (arguments, why) in [
         (vec!["GET", "/accounts/4711"], "not a whole URL"),
+        (vec!["GET", "nourl"], "not a whole URL"),
         (vec!["G ET", url], "not a method"),
         (vec!["GET", url, "-H", "nonsense"], "not a header"),
     ] {
@@ -339,6 +364,11 @@ const MORE: &str = r#"
     cache: { fresh: 1h, visible_to: everyone, query: [page] }
     cluster: loans
     rewrite: { path: "/v1/{account}/{query.page}" }
+  - id: several
+    match: { path: /several }
+    authenticate: none
+    account: { from: query.acc, separator: "," }
+    cluster: loans
   - id: old
     match: { path: "/old/{account}" }
     authenticate: none
@@ -401,6 +431,17 @@ async fn explain_reads_bodies_fills_addresses_and_names_accounts_as_the_log_does
     let old = explain(&["GET", "https://a/old/x?page=2"]);
     let to = "redirects with 308 Permanent Redirect to https://api.bank.example/accounts/x?page=2";
     assert!(old.status == 0 && old.out.contains(to), "{old:?}");
+
+    let several = explain(&["GET", "https://a/several?acc=DE4711,FR4712&more=of-DE4711"]);
+    assert!(
+        several.out.contains("/several?acc={account},{account}&more=of-{account} at"),
+        "{several:?}"
+    );
+    let short = explain(&["GET", "https://a/pages/e?page=e"]);
+    assert!(short.out.contains(r#"visible_to="everyone""#), "{short:?}");
+    assert!(short.out.contains("/v1/{account}/{account}?page={account} at 'loans'"), "{short:?}");
+    let number = explain(&["GET", "https://127.0.61.2/pages/12?page=2"]);
+    assert!(number.out.contains(r#"host="127.0.61.2""#), "{number:?}");
 
     // Without the key of the gateway's state there is no hash to compare with.
     std::fs::remove_file(gateway.folder().join("state/account.key")).unwrap();

@@ -68,6 +68,32 @@ async fn members_stand_in_the_configurations_order_whichever_part_is_slow() {
 }
 
 #[tokio::test]
+async fn what_a_required_part_needs_of_the_client_is_asked_for_and_nobody_is_called() {
+    let bank = Bank::start().await;
+    let routes = [
+        route("needs", "", &[("cards", "cluster: cards, path: \"/v1/{header.x-card}\"")]),
+        route(
+            "may",
+            "",
+            &[
+                ("cards", "cluster: cards, path: \"/v1/{header.x-card}\", optional: true"),
+                ("loans", "cluster: loans, path: \"/v1/{account}?from={query.from}\""),
+            ],
+        ),
+    ];
+    let gateway = start(&bank, &routes).await;
+    let refused = gateway.get("/needs/4711", "").await;
+    assert_eq!((refused.status.as_u16(), refused.problem()), (400, "bad-request".to_owned()));
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("lacks header.x-card"), "{detail}");
+    let served = gateway.get_with("/needs/4711", "", &[("x-card", "4711")]).await;
+    assert_eq!(served.status, 200, "{served:?}");
+    let without = gateway.get("/may/4711", "").await;
+    assert_eq!(without.status, 200, "{without:?}");
+    assert_eq!(without.header("x-partial"), "cards;reason=failed");
+}
+
+#[tokio::test]
 async fn parts_that_need_no_other_are_asked_all_at_once() {
     let bank = Bank::start().await;
     let parts = all_services("");

@@ -28,7 +28,9 @@ fn config(bank: &Bank, settings: &str) -> String {
 #[track_caller]
 fn assert_challenged(answer: &Answer, error: Option<&str>, what: &str) {
     let told = String::from_utf8_lossy(&answer.body);
-    assert_eq!(answer.status, 401, "{what}: {told}");
+    // RFC 6750 section 3.1 has an own status for what is malformed.
+    let status = if error == Some("invalid_request") { 400 } else { 401 };
+    assert_eq!(answer.status, status, "{what}: {told}");
     assert_eq!(answer.problem(), "unauthenticated", "{what}");
     let challenge = answer.header("www-authenticate");
     let rest = challenge.strip_prefix("Bearer realm=\"").and_then(|rest| rest.split_once('"'));

@@ -69,7 +69,10 @@ fn all_of_the_scopes_are_needed() {
     for scopes in [&["accounts:read"][..], &["payments", "accounts"], &[]] {
         assert_eq!(
             asked(&access, Some(&caller(scopes, json!({}))), "192.0.2.1"),
-            Err(Refusal::MissingScope { required: "accounts:read payments".into() }),
+            Err(Refusal::MissingScope {
+                required: "accounts:read payments".into(),
+                one_is_enough: false
+            }),
         );
     }
 }
@@ -80,7 +83,7 @@ fn any_of_the_scopes_is_enough() {
     assert_eq!(asked(&access, Some(&caller(&["b"], json!({}))), "192.0.2.1"), Ok(()));
     assert_eq!(
         asked(&access, Some(&caller(&["ab"], json!({}))), "192.0.2.1"),
-        Err(Refusal::MissingScope { required: "a b".into() }),
+        Err(Refusal::MissingScope { required: "a b".into(), one_is_enough: true }),
     );
 }
 

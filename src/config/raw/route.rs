@@ -53,7 +53,8 @@ pub struct Route {
     pub cache: Option<CachePolicy>,
     /// Name of the cluster that answers.
     pub cluster: Option<String>,
-    /// Changes what the cluster is asked. Without it the request's own path and host are sent.
+    /// Changes what the cluster is asked. Without it the request's own path is sent, and as `Host` the
+    /// endpoint's own address; the caller's host stands in `x-forwarded-host`.
     #[serde(default)]
     pub rewrite: Option<Rewrite>,
     /// Many clusters answer, as one.
@@ -190,7 +191,7 @@ pub struct AccountRules {
     pub agrees_with: Option<String>,
     /// One character that parts several accounts in one value. With it all values of the place
     /// count, every parameter, field or list item of its name, and each account is charged, or
-    /// none. Without it a request that names two is refused.
+    /// none; at most 50 in one request. Without it a request that names two is refused.
     #[schemars(length(min = 1, max = 1))]
     pub separator: Option<String>,
 }

@@ -112,7 +112,7 @@ fn included(path: &Path, span: Span, report: &mut Report) -> Option<Node> {
         return None;
     }
     let text = read::read_text(path, report)?;
-    let mut part = read::parse(path, &text, report)?;
+    let mut part = read::parse(path, &text, read::PART, report)?;
     if let Some(entries) = part.entries_mut() {
         for nested in entries.extract_if(.., |entry| entry.key == "include") {
             report

@@ -31,7 +31,7 @@ pub fn load_text(
     report: &mut Report,
 ) -> Option<Tree> {
     report.depends_on(path);
-    let main = read::parse(path, text, report)?;
+    let main = read::parse(path, text, read::MAIN, report)?;
     let mut root = include::merge(main, report);
     let shown = shown::written(&root);
     secret::put_in(&mut root, environment, report);

@@ -56,21 +56,24 @@ fn text_of(path: &Path, bytes: Vec<u8>, report: &mut Report) -> Option<String> {
     None
 }
 
-/// Parses the text of a file; its top must be a map.
-pub fn parse(path: &Path, text: &str, report: &mut Report) -> Option<Node> {
+/// What stands at the top of the main file.
+pub const MAIN: &str = "start with `listen:`; conf/example.yaml shows the rest";
+/// What stands at the top of an included one.
+pub const PART: &str = "write keys such as `routes:` into it, or leave it out of `include`";
+
+/// Parses the text of a file; its top must be a map. The hint says what belongs there.
+pub fn parse(path: &Path, text: &str, hint: &str, report: &mut Report) -> Option<Node> {
     let file = report.add_source(Source::new(path, text));
     let node = yaml::parse(file, report)?;
     match node.value {
         NodeValue::Map(_) => Some(node),
         NodeValue::Null => {
-            report
-                .error_with_file(path, "the file holds no configuration")
-                .hint("start with `listen:`; conf/example.yaml shows the rest");
+            report.error_with_file(path, "the file holds no configuration").hint(hint);
             None
         }
         _ => {
             let message = format!("a configuration is a map of keys, this is {}", node.kind());
-            report.error_at(node.span, "", message).hint("start with `listen:`");
+            report.error_at(node.span, "", message).hint(hint);
             None
         }
     }

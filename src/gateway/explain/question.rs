@@ -39,7 +39,8 @@ impl Question {
         body: Vec<u8>,
     ) -> Result<Self, QuestionError> {
         let uri: Uri = url.parse().map_err(|_| QuestionError::Url(url.to_owned()))?;
-        let host = uri.authority().ok_or_else(|| QuestionError::Url(url.to_owned()))?;
+        let host =
+            uri.scheme().and(uri.authority()).ok_or_else(|| QuestionError::Url(url.to_owned()))?;
         let mut fields = HeaderMap::new();
         fields.insert(
             http::header::HOST,

@@ -11,6 +11,8 @@ const CALLER_MEMBERS: [&str; 4] = ["client", "subject", "scopes", "claims"];
 /// What an expression reads: of the variables, the others are not built.
 #[derive(Default)]
 pub(super) struct Reads {
+    /// Anything at all.
+    pub any: bool,
     pub headers: bool,
     pub query: bool,
     pub request: bool,
@@ -123,6 +125,7 @@ impl Walk {
     }
 
     fn named(&mut self, map: Map, name: &str) -> Result<(), ConditionError> {
+        self.reads.any = true;
         self.reads.request = true;
         let source = match map {
             Map::Headers => {
@@ -143,6 +146,7 @@ impl Walk {
         if self.is_bound(name) {
             return Ok(());
         }
+        self.reads.any = true;
         let members: &[&str] = match name {
             "request" => &REQUEST_MEMBERS,
             "caller" => &CALLER_MEMBERS,
@@ -201,6 +205,22 @@ mod tests {
             assert!(!Condition::compile(source).unwrap().reads_every_parameter(), "{source}");
         }
         assert_eq!(reads("request.method == 'GET' && caller.client == 'x-id'"), [""; 0]);
+    }
+
+    #[test]
+    fn what_no_request_changes_must_be_true_or_false() {
+        for (source, why) in [
+            ("1 + 1", "gave no boolean"),
+            ("'true'", "gave no boolean"),
+            ("[true].map(one, one)", "gave no boolean"),
+            ("1 / 0 == 1", "failed"),
+        ] {
+            let error = Condition::compile(source).unwrap_err().to_string();
+            assert!(error.contains(why), "{source}: {error}");
+        }
+        for source in ["true", "1 + 1 == 3", "[1].all(one, one > 0)", "account == ''"] {
+            assert!(Condition::compile(source).is_ok(), "{source}");
+        }
     }
 
     #[test]

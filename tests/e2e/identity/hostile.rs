@@ -233,7 +233,9 @@ async fn a_token_counts_only_in_the_one_authorization_field() {
     ] {
         let answer = ask(&gateway, request).await;
         assert_challenged(&answer, error, what);
-        let id = assert_problem(&answer, 401, "unauthenticated");
+        // RFC 6750 section 3.1: a malformed request is 400.
+        let status = if error.is_some() { 400 } else { 401 };
+        let id = assert_problem(&answer, status, "unauthenticated");
         let line = logged(&gateway, &id).await.to_string();
         assert!(
             !line.contains(&token)

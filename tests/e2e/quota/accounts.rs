@@ -124,6 +124,10 @@ async fn a_second_account_in_any_spelling_is_refused_and_reaches_no_backend() {
         "acc=200&ACC=999",
         "acc=200&acc[]=999",
         "acc=200&x=1;acc=999",
+        "acc=%u003200",
+        "acc=200&ac%u0063=999",
+        "acc=%zz",
+        "acc=20%",
     ] {
         let refused = world.gateway.get(&format!("/query?{query}"), &token).await;
         let told = (refused.status.as_u16(), refused.problem());

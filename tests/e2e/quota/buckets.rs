@@ -107,3 +107,53 @@ async fn a_second_value_opens_no_bucket_of_its_own() {
     let served = world.gateway.get_with("/by-header/4711", &world.token, &other).await;
     assert_eq!(served.status, 200, "what no rule reads may come twice");
 }
+
+#[tokio::test]
+async fn another_spelling_of_what_a_rule_goes_by_does_not_pass_it_by() {
+    let rules = "  by-header: { per: [account, header.x-tpp], limit: 1, window: 24h }\n\
+                 \x20 header: { per: [account], limit: 1, window: 24h, \
+                 when: \"'x-batch' in request.headers\" }\n\
+                 \x20 query: { per: [account], limit: 1, window: 24h, \
+                 when: \"has(request.query.batch)\" }\n";
+    let names = ["by-header", "header", "query"];
+    let routes: String = names.iter().map(|name| route(name, name)).collect();
+    let world = World::start(rules, &routes).await;
+    for (path, headers) in [
+        ("/by-header/4711", vec![("x_tpp", "one")]),
+        ("/header/4711", vec![("x_batch", "1")]),
+        ("/query/4711?Batch=1", vec![]),
+        ("/query/4711?batch[]=1", vec![]),
+        ("/query/4711?x=2;batch=1", vec![]),
+        ("/query/4711?%u0062atch=1", vec![]),
+    ] {
+        let refused = world.gateway.get_with(path, &world.token, &headers).await;
+        let told = (refused.status.as_u16(), refused.problem());
+        assert_eq!(told, (400, "bad-request".to_owned()), "{path} {headers:?}: {refused:?}");
+    }
+    for rule in names {
+        assert!(buckets(&world.gateway, "4711", rule).await.is_empty(), "{rule}");
+    }
+    assert_eq!(world.statuses("/query/4711?batch=1", 2).await, [200, 429]);
+    assert_eq!(world.statuses("/query/4711?other=1", 2).await, [200, 200]);
+}
+
+#[tokio::test]
+async fn a_value_that_is_no_text_shares_no_bucket_with_those_who_send_none() {
+    let rules = "  by-header: { per: [account, header.x-tpp], limit: 2, window: 24h }\n\
+                 \x20 by-claim: { per: [account, claim.org], limit: 2, window: 24h }\n";
+    let routes = route("by-header", "by-header") + &route("by-claim", "by-claim");
+    let world = World::start(rules, &routes).await;
+    let fields = [("x-tpp", "b\u{fc}ro")];
+    let refused = world.gateway.get_with("/by-header/4711", &world.token, &fields).await;
+    assert_eq!((refused.status.as_u16(), refused.problem()), (400, "bad-request".to_owned()));
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("header.x-tpp"), "{detail}");
+    for org in [json!(["one"]), json!({ "id": "one" })] {
+        let token = world.bank.mint(json!({ "claims": { "org": org } })).await;
+        let refused = world.gateway.get("/by-claim/4711", &token).await;
+        let told = (refused.status.as_u16(), refused.problem());
+        assert_eq!(told, (400, "bad-request".to_owned()), "{org}");
+    }
+    assert_eq!(world.statuses("/by-header/4711", 2).await, [200, 200], "nothing was charged");
+    assert_eq!(world.statuses("/by-claim/4711", 2).await, [200, 200]);
+}

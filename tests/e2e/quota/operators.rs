@@ -47,6 +47,8 @@ async fn an_operator_sees_what_an_account_has_used_and_gives_it_back() {
     assert_eq!(world.get("/all/4711").await.status, 429, "nothing was given back");
     let (status, out, _) = quota(&world, Some(ADMIN_TOKEN), &["reset", "4711"]);
     assert_eq!((status, out.trim()), (0, "given back: 2 counts"));
+    let (status, out, _) = quota(&world, Some(ADMIN_TOKEN), &["reset", "4711"]);
+    assert_eq!((status, out.trim()), (0, "given back: 0 counts"), "nothing was left");
     assert_eq!(world.statuses("/all/4711", 3).await, [200, 200, 429]);
     assert_eq!(world.used("4712", "month").await, 1, "other accounts keep their counts");
 
