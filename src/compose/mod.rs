@@ -35,6 +35,6 @@ pub use report::{
 /// # Errors
 /// It lacks a value, or one would make another path.
 pub fn check_values(plan: &Compose, facts: &Facts<'_>) -> Result<(), NoTarget> {
-    let required = plan.parts.iter().filter(|part| part.need == Need::Required);
-    required.map(|part| path::check(&part.path, facts)).collect()
+    let mut required = plan.parts.iter().filter(|part| part.need == Need::Required);
+    required.try_for_each(|part| path::check(&part.path, facts))
 }

@@ -95,9 +95,13 @@ fn dimensions(rule: &QuotaRule, facts: &Facts<'_>) -> Box<str> {
 /// A value that a request lacks is a value of its own: all requests without it share a bucket.
 fn push_value(text: &mut String, source: &ValueSource, facts: &Facts<'_>) {
     let Some(value) = source.resolve(facts) else { return };
-    if facts.account.is_some_and(|account| account.as_str() == value) {
+    let account = facts.account.map(AccountId::as_str);
+    if account == Some(&*value) {
         // The number must not stand in a record, also where a rule names it by another way.
         text.push_str("~account");
+    } else if account.is_some_and(|account| is_listed(source, &value, account)) {
+        // Nor among those of others: all lists with it share a bucket.
+        text.push_str("~accounts");
     } else if value.len() > LONGEST_VALUE {
         let hash = digest::digest(&digest::SHA256, value.as_bytes());
         text.push('#');
@@ -106,6 +110,21 @@ fn push_value(text: &mut String, source: &ValueSource, facts: &Facts<'_>) {
         text.push('=');
         text.extend(utf8_percent_encode(&value, ESCAPED));
     }
+}
+
+/// Whether an account stands in a value as one of several.
+fn is_listed(source: &ValueSource, value: &str, account: &str) -> bool {
+    use ValueSource::{Body, Claim, Header, Path, Query};
+    let may_list = matches!(source, Path(_) | Query(_) | Header(_) | Claim(_) | Body(_));
+    let parts = |neighbour: Option<char>| neighbour.is_none_or(|c| !c.is_alphanumeric());
+    let mut pieces = value.split(account);
+    let mut before = pieces.next().unwrap_or_default();
+    may_list
+        && pieces.any(|after| {
+            let alone = parts(before.chars().next_back()) && parts(after.chars().next());
+            before = after;
+            alone
+        })
 }
 
 #[cfg(test)]
@@ -172,6 +191,12 @@ mod tests {
         let rule = rule(&["account", "header.x-app"], None);
         let named = charge(&rule, &[("x-app", "12345678")]).unwrap();
         assert_eq!(named.dimensions(), "header.x-app~account");
+        for list in ["12345678,7", "7;12345678", "7 12345678 8", "1234567812345678,12345678"] {
+            let listed = charge(&rule, &[("x-app", list)]).unwrap();
+            assert_eq!(listed.dimensions(), "header.x-app~accounts", "{list}");
+        }
+        let longer = charge(&rule, &[("x-app", "123456789")]).unwrap();
+        assert_eq!(longer.dimensions(), "header.x-app=123456789", "another number");
         let long = charge(&rule, &[("x-app", &"9".repeat(4000))]).unwrap();
         assert_eq!(long.dimensions().len(), "header.x-app#".len() + 32);
         let other = charge(&rule, &[("x-app", &"9".repeat(4001))]).unwrap();

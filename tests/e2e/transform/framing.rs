@@ -1,7 +1,5 @@
 //! Where answers end: backends that say it badly, and clients that know less than they do.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::Response;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,16 +15,15 @@ use crate::support::{Backend, Bank, Tollgate};
 async fn teller(answers: &'static [(&'static str, &'static str)]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let answers = Arc::new(answers);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(stream, answers.clone()));
+            tokio::spawn(answer(stream, answers));
         }
     });
     port
 }
 
-async fn answer(mut stream: TcpStream, answers: Arc<&[(&str, &str)]>) {
+async fn answer(mut stream: TcpStream, answers: &'static [(&'static str, &'static str)]) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let Ok(byte) = stream.read_u8().await else { return };
