@@ -124,7 +124,10 @@ async fn a_health_check_needs_no_other_program() {
     };
     let gateway = Tollgate::start(&(base_config(&bank) + HELLO)).await;
     assert_eq!(ask(&gateway), (Some(0), "ready\n".to_owned()));
-    let nobody = base_config(&bank).replace(&bank.issuer(), "http://127.0.0.1:9") + HELLO;
+    let guarded =
+        "  - { id: own, match: { path: /own }, authenticate: bank, answer: { body: own } }\n";
+    let nobody = base_config(&bank).replace(&bank.issuer(), "http://127.0.0.1:9");
+    let nobody = nobody + HELLO + guarded;
     let waiting = Tollgate::start_unready(&nobody);
     eventually("it to say what it waits for", async || {
         let (status, told) = ask(&waiting);
