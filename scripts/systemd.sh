@@ -30,6 +30,7 @@ machine=$work/root
 # As `make install` does.
 DESTDIR=$machine "$root/scripts/install.sh" install "$bin" >/dev/null
 chroot "$machine" systemd-sysusers
+chroot "$machine" chgrp tollgate /etc/tollgate/tollgate.yaml
 mkdir -p "$machine/etc/systemd/system/tollgate.service.d"
 cat >"$machine/etc/tollgate/tollgate.yaml" <<'YAML'
 listen: [{ address: 127.0.0.1:80 }]
@@ -101,6 +102,6 @@ WantedBy=multi-user.target
 UNIT
 chroot "$machine" systemctl enable --quiet try.service
 
-timeout 300 systemd-nspawn -D "$machine" --register=no --keep-unit -b --console=pipe >"$work/console" 2>&1 </dev/null || true
+timeout --kill-after=10 300 systemd-nspawn -D "$machine" --register=no --keep-unit -b --console=pipe >"$work/console" 2>&1 </dev/null || true
 cat "$machine/try.out" || tail -n 40 "$work/console"
 grep -q '^RESULT ok' "$machine/try.out"
