@@ -20,11 +20,9 @@ etc=$dest/etc/tollgate
 
 has_systemd() { [[ -z $dest && -d /run/systemd/system ]]; }
 
-files() {
-  echo "$dest$prefix/bin/tollgate" "$units/tollgate.service" "$dest/usr/lib/sysusers.d/tollgate.conf" \
-    "$share/man/man1/tollgate.1.gz" "$share/bash-completion/completions/tollgate" \
-    "$share/zsh/site-functions/_tollgate" "$share/fish/vendor_completions.d/tollgate.fish"
-}
+files=("$dest$prefix/bin/tollgate" "$units/tollgate.service" "$dest/usr/lib/sysusers.d/tollgate.conf"
+  "$share/man/man1/tollgate.1.gz" "$share/bash-completion/completions/tollgate"
+  "$share/zsh/site-functions/_tollgate" "$share/fish/vendor_completions.d/tollgate.fish")
 
 install_all() {
   local program=$1/tollgate
@@ -54,8 +52,7 @@ install_all() {
 
 uninstall() {
   if has_systemd; then systemctl disable --now tollgate 2>/dev/null || true; fi
-  read -ra gone < <(files)
-  rm -f "${gone[@]}"
+  rm -f "${files[@]}"
   rm -rf "$share/doc/tollgate"
   if has_systemd; then systemctl daemon-reload; fi
 }

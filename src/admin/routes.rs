@@ -1,5 +1,6 @@
-use axum::extract::rejection::{JsonRejection, PathRejection};
-use axum::extract::{Path, Request, State};
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -103,21 +104,26 @@ async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
 
-/// An account in a call's path, or why it is none.
-type Named = Result<Path<String>, PathRejection>;
+/// An account in a call's path; one that is no text is answered with a problem.
+struct Named(String);
 
-async fn quotas(State(desk): Tool, account: Named) -> Response {
-    match account {
-        Ok(Path(account)) => view(desk.control.quotas(&account)),
-        Err(error) => problem(StatusCode::BAD_REQUEST, &error.body_text()),
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(account)) => Ok(Self(account)),
+            Err(error) => Err(problem(StatusCode::BAD_REQUEST, &error.body_text())),
+        }
     }
 }
 
-async fn cache(State(desk): Tool, account: Named) -> Response {
-    match account {
-        Ok(Path(account)) => view(desk.control.cache(&account).await),
-        Err(error) => problem(StatusCode::BAD_REQUEST, &error.body_text()),
-    }
+async fn quotas(State(desk): Tool, Named(account): Named) -> Response {
+    view(desk.control.quotas(&account))
+}
+
+async fn cache(State(desk): Tool, Named(account): Named) -> Response {
+    view(desk.control.cache(&account).await)
 }
 
 fn view(seen: Result<Value, impl ToString>) -> Response {
@@ -127,11 +133,7 @@ fn view(seen: Result<Value, impl ToString>) -> Response {
     }
 }
 
-async fn reset_quotas(State(desk): Tool, account: Named) -> Response {
-    let account = match account {
-        Ok(Path(account)) => account,
-        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text()),
-    };
+async fn reset_quotas(State(desk): Tool, Named(account): Named) -> Response {
     if let Err(error) = AccountId::parse(&account) {
         return problem(StatusCode::BAD_REQUEST, &error.to_string());
     }

@@ -111,9 +111,8 @@ pub(super) fn show_readiness(out: &mut Output, admin: &AdminArgs) -> Exit {
         out.line(format_args!("{view:#}"));
     } else {
         let ready = if status.is_success() { "ready" } else { "not ready" };
-        let whys =
-            ["reasons", "degraded"].map(|name| view.get(name).and_then(Value::as_array).cloned());
-        let whys: Vec<_> = whys.iter().flatten().flatten().filter_map(Value::as_str).collect();
+        let whys = ["reasons", "degraded"].map(|name| view.get(name).and_then(Value::as_array));
+        let whys: Vec<_> = whys.into_iter().flatten().flatten().filter_map(Value::as_str).collect();
         out.line(format_args!("{}", [&[ready], &whys[..]].concat().join("\n  ")));
     }
     if status.is_success() { Exit::Done } else { Exit::Refused }

@@ -136,10 +136,16 @@ pub(super) fn edit_upstream_head(
     response: &mut ResponseHeader,
     context: &mut Context,
 ) -> pingora::Result<()> {
+    clean_head(response)?;
+    edited::begin(response, context)
+}
+
+/// Leaves of a head, also of one that only announces an answer, what a backend may tell callers.
+pub(super) fn clean_head(response: &mut ResponseHeader) -> pingora::Result<()> {
     framing::settle(response)?;
     transform::strip_response(response, response.status == StatusCode::SWITCHING_PROTOCOLS);
     transform::strip_own_words(response);
-    edited::begin(response, context)
+    Ok(())
 }
 
 /// Edits that may depend on the caller; for answers from the vault too.

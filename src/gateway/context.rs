@@ -218,6 +218,9 @@ impl Context {
     /// Commits or gives back what was reserved, and notes where that leaves the caller. Only the
     /// first call does anything.
     pub(super) fn settle(&mut self, end: End) {
+        if self.reservation.is_none() {
+            return;
+        }
         self.limits = standing::after(end, self).into_owned();
         if let Some(reservation) = self.reservation.take() {
             self.unaccounted |= reservation.unaccounted();

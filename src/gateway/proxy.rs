@@ -26,7 +26,6 @@ use super::{admit, answer, caching, call, edited, errands, finish, forward, fram
 use crate::observe::Event;
 use crate::quota::End;
 use crate::request::Refusal;
-use crate::transform;
 use crate::vault;
 
 /// The proxy: the state that outlives configurations, and the configuration in force.
@@ -251,8 +250,7 @@ impl ProxyHttp for Gateway {
         context: &mut Context,
     ) -> pingora::Result<()> {
         if respond::is_interim(response.status) {
-            transform::strip_response(response, false);
-            transform::strip_internal(response);
+            answer::clean_head(response)?;
             return context.lateness().map_or(Ok(()), |refusal| Err(refused(context, refusal)));
         }
         context.upstream.status = Some(response.status.as_u16());

@@ -25,16 +25,11 @@ pub struct SingleValues {
 impl SingleValues {
     /// Those of a route.
     pub fn of(route: &Route) -> Self {
-        let rates = route.rates.iter().flat_map(|rate| &rate.per);
-        let bounds = route.concurrency.iter().flat_map(|bound| &bound.per);
-        let buckets = route.quotas.iter().flat_map(|rule| &rule.per);
         let when = route.quotas.iter().filter_map(|rule| rule.when.as_ref());
         let conditions: Vec<&Condition> = route.access.condition.iter().chain(when).collect();
         let read = conditions.iter().flat_map(|condition| condition.reads());
         let mut seen = HashSet::new();
-        let named = rates
-            .chain(bounds)
-            .chain(buckets)
+        let named = counted_by(route)
             .chain(read)
             .filter(|source| matches!(source, ValueSource::Query(_) | ValueSource::Header(_)))
             .filter(|source| seen.insert((*source).clone()))
@@ -71,16 +66,21 @@ impl SingleValues {
     }
 }
 
+/// What a route's rates, bounds and quotas count by.
+fn counted_by(route: &Route) -> impl Iterator<Item = &ValueSource> {
+    let rates = route.rates.iter().flat_map(|rate| &rate.per);
+    let bounds = route.concurrency.iter().flat_map(|bound| &bound.per);
+    let buckets = route.quotas.iter().flat_map(|rule| &rule.per);
+    rates.chain(bounds).chain(buckets)
+}
+
 /// Whether each value that a route's rates, bounds and quotas count by can be read. As an absent one
 /// it would share the count of all requests that have none.
 ///
 /// # Errors
 /// [`Refusal::UnreadableValue`] for the first that can't be.
 pub fn check_readable(route: &Route, facts: &Facts<'_>) -> Result<(), Refusal> {
-    let rates = route.rates.iter().flat_map(|rate| &rate.per);
-    let bounds = route.concurrency.iter().flat_map(|bound| &bound.per);
-    let buckets = route.quotas.iter().flat_map(|rule| &rule.per);
-    match rates.chain(bounds).chain(buckets).find(|source| source.is_unreadable(facts)) {
+    match counted_by(route).find(|source| source.is_unreadable(facts)) {
         Some(source) => Err(Refusal::UnreadableValue { of: source.to_string().into() }),
         None => Ok(()),
     }

@@ -7,7 +7,8 @@ use super::Exchange;
 use crate::request::RouteId;
 
 /// The line of a request, with its line end: names of the Elastic Common Schema 8, and under
-/// `tollgate` what ECS has no name for. What is not known is left out. Written straight to bytes, since every request pays for it.
+/// `tollgate` what ECS has no name for. What is not known is left out. Written straight
+/// to bytes, since every request pays for it.
 pub(super) fn line(exchange: &Exchange<'_>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1024);
     // Writing into memory can't fail, and no key is anything but a text.
