@@ -2,7 +2,7 @@
 //! gateways only what their folds say once all is healed. Pure: no clock, no I/O.
 
 use crate::config::Rule;
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, GATEWAYS, Kind};
 use crate::seen::{Millis, Outcome, Seen};
 
 /// What a fault sets off may come this much later: a group's session ends, a replaced gateway wakes.
@@ -27,6 +27,9 @@ pub struct Case<'a> {
     pub faults: &'a [Done],
     /// How often the backend answered 200.
     pub backend: u64,
+    /// How often an owner began anew by itself, of one partition at most: it had heard nothing of
+    /// Kafka for too long, as on a machine that has too much to do. No plan knows of it.
+    pub resumed: u64,
     /// Uses in the fold after healing, before anything else was asked for.
     pub healed: u64,
     /// When the faults were over.
@@ -88,11 +91,14 @@ impl Case<'_> {
         self.faults.iter().filter(met)
     }
 
-    /// Strict: never one; fast: W for each crash. The backend has not seen more either.
+    /// Strict: never one; fast: W for each crash. The backend has not seen more either, but for
+    /// requests that a gateway answered with 504: it gave their use back, and the backend may have
+    /// done its work too late for the caller.
     fn too_many(&self, admitted: u64) -> Option<String> {
         let spare = self.rule.fast.unwrap_or(0) * self.crashes();
         let allowed = self.rule.limit + spare;
-        let (who, many) = match (admitted > allowed, self.backend > allowed) {
+        let late = self.count(|seen| seen.outcome == Outcome::Failed(504));
+        let (who, many) = match (admitted > allowed, self.backend > allowed + late) {
             (true, _) => ("clients were served", admitted),
             (false, true) => ("the backend served", self.backend),
             (false, false) => return None,
@@ -136,11 +142,12 @@ impl Case<'_> {
 
     /// A request that was on its way when an owner went is sent again, and may count again.
     fn most_counted_twice(&self) -> u64 {
-        let moved = |done: &&Done| {
-            let kind = done.fault.kind();
-            kind.is_crash() || matches!(kind, Kind::Restart | Kind::RollingRestart)
+        let moves = |done: &Done| match done.fault.kind() {
+            Kind::RollingRestart => GATEWAYS as u64,
+            Kind::Restart => 1,
+            kind => u64::from(kind.is_crash()),
         };
-        2 * self.faults_in_life().filter(moved).count() as u64
+        2 * (self.resumed + self.faults_in_life().map(moves).sum::<u64>())
     }
 
     fn explain(&self, complaint: &str) -> String {

@@ -71,9 +71,20 @@ async fn rounds(brokers: u32, faults: usize, seed: u64, until: Instant) -> Table
             world.keep_logs(&folder().join(format!("logs-{brokers}-{turn}"))).await;
         }
         world.forget_logs().await;
+        // As far as it got: a run takes hours, and may be cut short.
+        keep(&format!("report-{brokers}.md"), &table.report(title(brokers)));
         turn += 1;
     }
     table
+}
+
+fn title(brokers: u32) -> &'static str {
+    if brokers == 1 { "One broker" } else { "Three brokers" }
+}
+
+fn keep(name: &str, text: &str) {
+    std::fs::create_dir_all(folder()).unwrap();
+    std::fs::write(folder().join(name), text).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -91,12 +102,10 @@ async fn the_count_is_exact_whatever_happens() {
         let share = faults * (place + 1) / kinds.len() - faults * place / kinds.len();
         let until = begun + time * (place as u32 + 1) / kinds.len() as u32;
         let table = rounds(*brokers, share, seed, until).await;
-        let title = if *brokers == 1 { "One broker" } else { "Three brokers" };
-        report += &format!("\n{}", table.report(title));
+        report += &format!("\n{}", table.report(title(*brokers)));
         violations.extend(table.violations);
     }
     println!("{report}");
-    std::fs::create_dir_all(folder()).unwrap();
-    std::fs::write(folder().join("report.md"), &report).unwrap();
+    keep("report.md", &report);
     assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
 }

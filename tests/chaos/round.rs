@@ -116,6 +116,7 @@ impl Stage<'_> {
         let seen = self.load.seen();
         let mut by_account: Vec<Vec<Seen>> = vec![Vec::new(); self.load.accounts.len()];
         seen.iter().for_each(|seen| by_account[seen.account as usize].push(*seen));
+        let resumed = self.world.resumed().await;
         let (mut verdicts, mut all_outages) = (Vec::new(), Vec::new());
         for (number, account) in accounts.iter().enumerate() {
             let requests = &by_account[number];
@@ -126,6 +127,7 @@ impl Stage<'_> {
                 requests,
                 faults: &done,
                 backend: self.world.witness.served(&account.path()),
+                resumed,
                 healed: healed[number],
                 healed_at,
                 folds: &folds[number],

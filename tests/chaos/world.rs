@@ -1,10 +1,10 @@
 //! A fleet of three gateways, its Kafka and its backend, with everything between them in reach.
 
 mod inflict;
+mod logs;
 mod whence;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -289,29 +289,6 @@ impl World {
             all.push(self.view(number, "/fleet").await.and_then(|view| owners(&view)));
         }
         all
-    }
-
-    /// What the gateways wrote, for whoever looks into a violation; or forgotten.
-    pub async fn keep_logs(&self, folder: &Path) {
-        std::fs::create_dir_all(folder).unwrap();
-        for (number, member) in self.members.iter().enumerate() {
-            let from = member.gateway.lock().await.folder();
-            for name in ["log", "access.log"] {
-                let _ =
-                    std::fs::copy(from.join(name), folder.join(format!("gateway-{number}.{name}")));
-            }
-        }
-    }
-
-    pub async fn forget_logs(&self) {
-        for member in &self.members {
-            let folder = member.gateway.lock().await.folder();
-            for name in ["log", "access.log"] {
-                if let Ok(file) = std::fs::File::options().write(true).open(folder.join(name)) {
-                    let _ = file.set_len(0);
-                }
-            }
-        }
     }
 }
 

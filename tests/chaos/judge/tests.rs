@@ -23,18 +23,20 @@ struct Told<'a> {
     outcomes: &'a [Outcome],
     faults: &'a [Done],
     backend: u64,
+    resumed: u64,
     healed: u64,
     folds: [u64; 3],
 }
 
 impl Told<'_> {
     fn judge(&self) -> Verdict {
-        let Self { rule, faults, backend, healed, .. } = *self;
+        let Self { rule, faults, backend, resumed, healed, .. } = *self;
         let requests = requests(self.outcomes);
         let folds = &self.folds;
         let healed_at = 1_000;
         let name = "a";
-        Case { name, rule, requests: &requests, faults, backend, healed, healed_at, folds }.judge()
+        let requests = &requests;
+        Case { name, rule, requests, faults, backend, resumed, healed, healed_at, folds }.judge()
     }
 
     fn complaint(&self) -> String {
@@ -47,7 +49,7 @@ impl Told<'_> {
 use Outcome::{Absent, Broken, Failed, Refused, Served};
 
 fn told(rule: Rule, outcomes: &[Outcome]) -> Told<'_> {
-    Told { rule, outcomes, faults: &[], backend: 3, healed: 3, folds: [3; 3] }
+    Told { rule, outcomes, faults: &[], backend: 3, resumed: 0, healed: 3, folds: [3; 3] }
 }
 
 #[test]
@@ -73,6 +75,15 @@ fn the_backend_bears_witness_for_requests_whose_answer_was_lost() {
     let broken = [Served, Served, Served, Broken, Refused];
     let case = Told { backend: 4, folds: [4; 3], ..told(STRICT, &broken) };
     assert!(case.complaint().contains("the backend served 4"));
+}
+
+#[test]
+fn work_that_came_too_late_for_its_caller_was_given_back_and_is_not_one_too_many() {
+    let late = [Served, Served, Failed(504), Served, Refused];
+    let case = Told { backend: 4, ..told(STRICT, &late) };
+    assert_eq!(case.judge().violations, Vec::<String>::new());
+    let more = Told { backend: 5, ..case };
+    assert!(more.complaint().contains("the backend served 5"));
 }
 
 #[test]
@@ -105,6 +116,8 @@ fn a_use_that_nobody_asked_for_is_wrong_unless_an_owner_died() {
     let faults = [kill(0)];
     let killed = Told { faults: &faults, ..case };
     assert_eq!(killed.judge().violations, Vec::<String>::new());
+    let began_anew = Told { resumed: 1, ..told(STRICT, &early) };
+    assert_eq!(began_anew.judge().violations, Vec::<String>::new());
 }
 
 #[test]
