@@ -48,8 +48,8 @@ figures: setup ## What counting costs, alone and in a fleet on a real Kafka (doc
 	@TOLLGATE_FIGURES_RECORDS=1000000 cargo test --release --test kafka figures -- --nocapture --test-threads 1
 	@cargo test --release --test e2e fleet::figures -- --ignored --nocapture --test-threads 1
 
-load: setup ## k6: many clients and accounts, no account above its limit
-	@load-tests/run.sh
+load: setup ## k6: the short load tests over one gateway and a fleet of three (TESTS="stress soak"; load-tests/README.md)
+	@load-tests/run.sh $(TESTS)
 
 install: setup ## The program as a systemd service on this machine (root; PREFIX, DESTDIR)
 	@cargo build --release --locked --bin tollgate

