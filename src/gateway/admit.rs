@@ -15,6 +15,7 @@ use super::{answer, caching, forward};
 use crate::account::Passport;
 use crate::config::model::Route;
 use crate::guard::{self, BodyBudget};
+use crate::observe::Stage;
 use crate::quota::{Charge, Lack, NotReserved};
 use crate::request::{Caller, Challenge, Facts, Refusal, UnixMillis};
 use crate::{access, account, listener, transform};
@@ -25,25 +26,25 @@ pub(super) async fn admit(
     session: &mut Session,
     context: &mut Context,
 ) -> Result<(), Refusal> {
-    context.stages.begin("route");
+    context.stages.begin(Stage::Route);
     head::read(session, context)?;
     find_route(session, context)?;
-    context.stages.begin("auth");
+    context.stages.begin(Stage::Auth);
     authenticate(shared, session, context).await?;
-    context.stages.begin("access");
+    context.stages.begin(Stage::Access);
     check_access(session, context)?;
-    context.stages.begin("limit");
+    context.stages.begin(Stage::Limit);
     check_limits(shared, session, context)?;
-    context.stages.begin("guard");
+    context.stages.begin(Stage::Guard);
     guard_body(session, context).await?;
-    context.stages.begin("account");
+    context.stages.begin(Stage::Account);
     find_accounts(shared, session, context)?;
     answer::check_target(route(context)?, &context.facts(&session.req_header().headers))?;
     if shared.fleet.is_some() {
-        context.stages.begin("fleet");
+        context.stages.begin(Stage::Fleet);
         context.forward = forward::find_owner(shared, context).await?;
     }
-    context.stages.begin("quota");
+    context.stages.begin(Stage::Quota);
     charge_accounts(shared, session, context).await
 }
 
@@ -245,7 +246,7 @@ pub(super) async fn charge_backend_call(
     if charges.is_empty() {
         return Ok(());
     }
-    context.stages.begin("quota");
+    context.stages.begin(Stage::Quota);
     // Should the partition have gone to another gateway since: that one is asked.
     let reserved = shared.quotas.reserve(&charges, Lack::Ask).await;
     context.stages.end();

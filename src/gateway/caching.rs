@@ -14,7 +14,7 @@ use pingora_proxy::Session;
 use super::context::Context;
 use super::shared::Shared;
 use crate::config::model::{Action, CachePolicy};
-use crate::observe::Source;
+use crate::observe::{Source, Stage};
 use crate::vault::{self, VaultError};
 
 /// The route's policy, if this request may be answered from the vault. An answer about several
@@ -43,7 +43,7 @@ pub(super) fn only_if_cached(session: &Session, context: &Context) -> bool {
 /// Turns the cache on for this request, where its route keeps answers.
 pub(super) fn enable(shared: &Shared, session: &mut Session, context: &mut Context) {
     if policy(session, context).is_some() {
-        context.stages.begin("vault");
+        context.stages.begin(Stage::Vault);
         let patience = context.time_left().unwrap_or(Duration::MAX);
         shared.vault.enable_on(&mut session.cache, patience);
     }

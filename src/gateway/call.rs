@@ -14,7 +14,7 @@ use super::snapshot::{RoutePlan, Target};
 use super::{answer, edited, respond};
 use crate::compose::{ComposeInputs, Composer};
 use crate::listener;
-use crate::observe::Event;
+use crate::observe::{Event, Stage};
 use crate::request::Refusal;
 use crate::upstream::{Failure, LiveCluster, Outcome, Tried, Wait};
 
@@ -29,11 +29,11 @@ pub(super) fn next_peer(session: &Session, context: &mut Context) -> Result<Http
     context.upstream.started.get_or_insert_with(Instant::now);
     match &plan.target {
         Target::Cluster(cluster) => {
-            context.stages.begin("upstream");
+            context.stages.begin(Stage::Upstream);
             pick(cluster, session, context)
         }
         Target::Composer(composer) => {
-            context.stages.begin("compose");
+            context.stages.begin(Stage::Compose);
             Ok(compose(composer, session, context))
         }
         Target::Gateway => Err(Refusal::Internal),

@@ -14,7 +14,7 @@ use crate::account::{AccountKey, Passport};
 use crate::compose::ComposeOutcome;
 use crate::guard::BodyBudget;
 use crate::limit::Permit;
-use crate::observe::{InProgress, Source};
+use crate::observe::{InProgress, Source, Stopwatch};
 use crate::quota::{Charge, End, Reservation};
 use crate::request::{
     AccountId, Caller, Captures, Facts, LimitState, Refusal, RequestHead, RouteId, UnixMillis,
@@ -75,7 +75,7 @@ pub struct Context {
     pub(super) composed: ComposeOutcome,
     /// What becomes of the backend's body; `None`: it passes.
     pub(super) response_body: Option<EditedBody>,
-    pub(super) stages: Stages,
+    pub(super) stages: Stopwatch,
 }
 
 /// The request's body, as far as the gateway looks into it.
@@ -117,40 +117,6 @@ pub(super) struct UpstreamCall {
     pub failed: bool,
     /// What went wrong last, for operators.
     pub trouble: Option<String>,
-}
-
-/// Seconds spent in each stage.
-#[derive(Default)]
-pub(super) struct Stages {
-    seconds: Vec<(&'static str, f64)>,
-    current: Option<(&'static str, Instant)>,
-}
-
-impl Stages {
-    /// A stage begins, and the one before it ends.
-    pub fn begin(&mut self, stage: &'static str) {
-        let now = Instant::now();
-        self.end_at(now);
-        self.current = Some((stage, now));
-    }
-
-    /// The stage that is under way ends, whether it let the request pass or not.
-    pub fn end(&mut self) {
-        self.end_at(Instant::now());
-    }
-
-    fn end_at(&mut self, now: Instant) {
-        let Some((stage, from)) = self.current.take() else { return };
-        let seconds = (now - from).as_secs_f64();
-        match self.seconds.iter_mut().find(|(known, _)| *known == stage) {
-            Some((_, so_far)) => *so_far += seconds,
-            None => self.seconds.push((stage, seconds)),
-        }
-    }
-
-    pub fn as_slice(&self) -> &[(&'static str, f64)] {
-        &self.seconds
-    }
 }
 
 /// Route of requests that matched none; only templates that no route uses could read it.
@@ -195,7 +161,7 @@ impl Context {
             upstream: UpstreamCall::default(),
             composed: ComposeOutcome::default(),
             response_body: None,
-            stages: Stages::default(),
+            stages: Stopwatch::default(),
         }
     }
 

@@ -10,6 +10,7 @@ use pingora::{Error, ErrorType, ImmutStr};
 use super::context::Context;
 use super::problem;
 use crate::guard;
+use crate::observe::Stage;
 use crate::request::Refusal;
 use crate::transform;
 
@@ -161,7 +162,7 @@ pub(super) fn take(
         EditedBody::Replaced(other) => EditedBody::Replaced(other),
     };
     if end_of_stream {
-        context.stages.begin("transform");
+        context.stages.begin(Stage::Transform);
         let edited = finish(next, context);
         context.stages.end();
         *body = edited?;

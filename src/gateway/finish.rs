@@ -62,7 +62,7 @@ fn observe(shared: &Shared, session: &Session, context: &Context, status: u16) {
         missing_parts: &missing_parts,
         quota_remaining: context.limits.iter().map(|state| state.remaining).min(),
         unaccounted: context.is_unaccounted(),
-        stages: context.stages.as_slice(),
+        stages: context.stages.times(),
     };
     shared.metrics.request_finished(&exchange);
     shared.access_log.write(&exchange);

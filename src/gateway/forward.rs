@@ -14,7 +14,7 @@ use super::context::{Arrival, Context};
 use super::respond;
 use super::shared::Shared;
 use crate::account::{Fleet, PASSPORT, Passport};
-use crate::observe::{Event, ForwardOutcome, Source};
+use crate::observe::{Event, ForwardOutcome, Source, Stage};
 use crate::quota::{Lack, Place};
 use crate::request::Refusal;
 use crate::transform;
@@ -95,7 +95,7 @@ pub(super) async fn next_peer(shared: &Shared, context: &mut Context) -> Result<
     if forward.tries > MOST_TRIES {
         return Err(Refusal::OwnerUnreachable);
     }
-    context.stages.begin("forward");
+    context.stages.begin(Stage::Forward);
     context.upstream.tries += 1;
     context.upstream.started.get_or_insert(forward.started);
     context.upstream.endpoint = Some(Arc::clone(&forward.owner));

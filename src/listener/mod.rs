@@ -23,6 +23,7 @@ mod door;
 mod error;
 mod head;
 mod http2;
+mod outgoing;
 mod port;
 mod ports;
 mod seats;

@@ -1,9 +1,9 @@
 use std::fmt;
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::body::Body;
 use super::connection::Connection;
 use super::head::Whole;
+use super::outgoing::Outgoing;
 use super::seats::Seat;
 use crate::observe::{Event, Metrics};
 
@@ -35,6 +36,7 @@ pub(super) struct ClientStream {
     inner: Stream,
     /// What was read and not yet handed on.
     ahead: BytesMut,
+    outgoing: Outgoing,
     speaks_http2: bool,
     body: Body,
     body_deadline: Instant,
@@ -63,6 +65,7 @@ impl ClientStream {
         Ok(Self {
             inner,
             ahead: BytesMut::new(),
+            outgoing: Outgoing::default(),
             speaks_http2: false,
             body: Body::NONE,
             body_deadline: Instant::now(),
@@ -118,6 +121,11 @@ impl ClientStream {
     fn late(&self, reason: &'static str) -> io::Error {
         self.metrics.record(Event::ListenerRefused { reason });
         io::Error::new(io::ErrorKind::TimedOut, reason)
+    }
+
+    fn poll_all_out(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.outgoing.poll_send(&mut self.inner, context))?;
+        Pin::new(&mut self.inner).poll_flush(context)
     }
 
     /// Lets a write wait only so long as the client takes something of it.
@@ -190,34 +198,23 @@ impl AsyncWrite for ClientStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.inner).poll_write(context, bytes);
+        let written = this.outgoing.poll_write(&mut this.inner, context, bytes);
         this.hold(context, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = Pin::new(&mut this.inner).poll_flush(context);
+        let flushed = this.poll_all_out(context);
         this.hold(context, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let shut = Pin::new(&mut this.inner).poll_shutdown(context);
+        let shut = match this.poll_all_out(context) {
+            Poll::Ready(Ok(())) => Pin::new(&mut this.inner).poll_shutdown(context),
+            other => other,
+        };
         this.hold(context, shut)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.inner).poll_write_vectored(context, slices);
-        this.hold(context, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
     }
 }
 

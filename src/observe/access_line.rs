@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::Exchange;
+use super::{Exchange, StageTimes};
 use crate::request::RouteId;
 
 /// The line of a request, with its line end: names of the Elastic Common Schema 8, and under
@@ -107,16 +107,16 @@ struct Own<'a> {
     quota_remaining: Option<u64>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     unaccounted: bool,
-    stage_us: StageMicroseconds<'a>,
+    stage_us: StageMicroseconds,
 }
 
-struct StageMicroseconds<'a>(&'a [(&'static str, f64)]);
+struct StageMicroseconds(StageTimes);
 
-impl Serialize for StageMicroseconds<'_> {
+impl Serialize for StageMicroseconds {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (stage, seconds) in self.0 {
-            map.serialize_entry(stage, &((seconds * 1e6).round() as u64))?;
+        let mut map = serializer.serialize_map(None)?;
+        for (stage, seconds) in self.0.iter() {
+            map.serialize_entry(stage.word(), &((seconds * 1e6).round() as u64))?;
         }
         map.end()
     }
@@ -183,7 +183,8 @@ fn outcome(exchange: &Exchange<'_>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::Source;
+    use crate::observe::stage::times;
+    use crate::observe::{Source, Stage};
     use crate::request::UnixMillis;
 
     #[test]
@@ -198,7 +199,7 @@ mod tests {
             status: 200,
             source: Source::Cache,
             quota_remaining: Some(2),
-            stages: &[("auth", 0.000_01)],
+            stages: times(Stage::Auth, 0.000_01),
             ..Exchange::default()
         });
         assert!(line.ends_with(b"}\n"));

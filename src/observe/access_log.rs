@@ -188,7 +188,8 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::Source;
+    use crate::observe::stage::times;
+    use crate::observe::{Source, Stage};
 
     fn exchange() -> Exchange<'static> {
         Exchange {
@@ -199,7 +200,7 @@ mod tests {
             status: 200,
             source: Source::Cache,
             quota_remaining: Some(2),
-            stages: &[("auth", 0.000_01)],
+            stages: times(Stage::Auth, 0.000_01),
             ..Exchange::default()
         }
     }

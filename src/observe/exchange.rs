@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 
+use super::StageTimes;
 use crate::request::{RouteId, UnixMillis};
 
 /// Where an answer came from.
@@ -92,5 +93,5 @@ pub struct Exchange<'a> {
     /// Whether a rule could not be asked and was passed over.
     pub unaccounted: bool,
     /// Seconds spent in each stage.
-    pub stages: &'a [(&'static str, f64)],
+    pub stages: StageTimes,
 }

@@ -10,6 +10,7 @@ mod labels;
 mod metrics;
 mod moment;
 mod names;
+mod stage;
 
 pub use access_log::AccessLog;
 pub use cache_feed::{CacheFeedEvent, CacheFeedRecord, CacheFeedSent};
@@ -18,3 +19,4 @@ pub use exchange::{Exchange, Source};
 pub use journal_metrics::JournalEvent;
 pub use metrics::{InProgress, Metrics};
 pub use moment::{Moment, Size};
+pub use stage::{Stage, StageTimes, Stopwatch};

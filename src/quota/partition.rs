@@ -147,13 +147,24 @@ impl Partition {
     /// Asks for one use each. All enter under one lock, so that requests that need the same
     /// buckets queue for them in the same order.
     pub fn ask(self: &Arc<Self>, charges: impl Iterator<Item = (Bucket, Terms)>) -> Vec<Pending> {
-        let (asks, pending): (Vec<_>, Vec<_>) = charges
+        let now = self.now();
+        let mut effects = Vec::new();
+        let mut owner = self.owner();
+        let pending = charges
             .map(|(bucket, terms)| {
+                let (answer, follow) = owner.ask_now(&bucket, &terms, now);
+                effects.extend(follow);
+                if let Some(answer) = answer {
+                    return Pending::answered(self, answer);
+                }
                 let (waiter, pending) = seat(self, Some((bucket.clone(), terms)));
-                (Event::Ask(Ask { bucket, terms, waiter }), pending)
+                effects.extend(owner.step(Event::Ask(Ask { bucket, terms, waiter }), now));
+                pending
             })
-            .unzip();
-        self.step(asks);
+            .collect();
+        self.note(&owner);
+        drop(owner);
+        self.follow_up(effects);
         pending
     }
 
@@ -167,14 +178,14 @@ impl Partition {
     /// Takes events in and does what follows from them.
     pub fn step(self: &Arc<Self>, events: impl IntoIterator<Item = Event<Seat>>) {
         let now = self.now();
-        let effects: Vec<_> = {
-            let mut owner = self.owner();
-            let effects = events.into_iter().flat_map(|event| owner.step(event, now)).collect();
-            self.role
-                .send_if_modified(|role| std::mem::replace(role, owner.role()) != owner.role());
-            self.note_place(&owner);
-            effects
-        };
+        let mut owner = self.owner();
+        let effects: Vec<_> = events.into_iter().flat_map(|event| owner.step(event, now)).collect();
+        self.note(&owner);
+        drop(owner);
+        self.follow_up(effects);
+    }
+
+    fn follow_up(self: &Arc<Self>, effects: Vec<Effect<Seat>>) {
         for effect in effects {
             match effect {
                 Effect::Append(record) => self.append(record),
@@ -184,16 +195,23 @@ impl Partition {
         }
     }
 
+    /// Tells those who watch what the owner has become. Looked at for every use, so it must cost
+    /// next to nothing where that is the same as before.
+    fn note(&self, owner: &Owner<Seat>) {
+        if *self.role.borrow() != owner.role() {
+            self.role.send_replace(owner.role());
+        }
+        self.note_place(owner);
+    }
+
     fn note_place(&self, owner: &Owner<Seat>) {
         if !self.is_replayed() {
             return;
         }
         let place = owner.place();
-        self.place.send_if_modified(|known| {
-            let is_news = *known != place;
-            *known = place;
-            is_news
-        });
+        if *self.place.borrow() != place {
+            self.place.send_replace(place);
+        }
     }
 
     /// All partitions flush at the same moments, so that what they gathered shares one durable

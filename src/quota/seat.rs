@@ -17,9 +17,14 @@ pub(super) struct Seat {
 
 /// The request's side of a [`Seat`]. Dropped, it lets go of the use.
 pub(super) struct Pending {
-    answer: oneshot::Receiver<Answer>,
+    answer: Awaited,
     partition: Arc<Partition>,
-    about: About,
+}
+
+enum Awaited {
+    /// It was there at once.
+    Here(Option<Answer>),
+    Later(oneshot::Receiver<Answer>, About),
 }
 
 #[derive(Clone)]
@@ -35,7 +40,7 @@ pub(super) fn seat(partition: &Arc<Partition>, uses: Option<(Bucket, Terms)>) ->
     let (sender, receiver) = oneshot::channel();
     let about = About { served: Arc::default(), uses };
     let seat = Seat { answer: sender, about: about.clone() };
-    (seat, Pending { answer: receiver, partition: Arc::clone(partition), about })
+    (seat, Pending { answer: Awaited::Later(receiver, about), partition: Arc::clone(partition) })
 }
 
 impl Seat {
@@ -78,23 +83,42 @@ impl Waiter for Seat {
 }
 
 impl Pending {
+    /// One whose answer is there.
+    pub fn answered(partition: &Arc<Partition>, answer: Answer) -> Self {
+        Self { answer: Awaited::Here(Some(answer)), partition: Arc::clone(partition) }
+    }
+
     /// The answer; `None` if there is none by then.
     pub async fn answer(&mut self, deadline: Instant) -> Option<Answer> {
-        timeout_at(deadline, &mut self.answer).await.ok()?.ok()
+        match &mut self.answer {
+            Awaited::Here(answer) => answer.take(),
+            Awaited::Later(answer, _) => timeout_at(deadline, answer).await.ok()?.ok(),
+        }
     }
 
     /// The request is served without an answer: its use stays, or is counted later.
     pub fn count_later(self) {
-        self.about.served.store(true, Ordering::Release);
+        if let Awaited::Later(_, about) = &self.answer {
+            about.served.store(true, Ordering::Release);
+        }
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.answer.close();
-        // It may have come after the last look.
-        if let Ok(answer) = self.answer.try_recv() {
-            self.about.undelivered(&self.partition, answer);
+        match &mut self.answer {
+            // Nobody took it.
+            Awaited::Here(Some(Answer::Admitted(held, _))) => {
+                self.partition.step([Event::Refund(held.clone())]);
+            }
+            Awaited::Here(_) => {}
+            Awaited::Later(answer, about) => {
+                answer.close();
+                // It may have come after the last look.
+                if let Ok(answer) = answer.try_recv() {
+                    about.undelivered(&self.partition, answer);
+                }
+            }
         }
     }
 }

@@ -127,7 +127,7 @@ impl Model for Fleet {
                 world.gateways[who].waiting += 1;
                 let waiter = Client(world.left.asks);
                 let ask = Ask { bucket: bucket(), terms: self.terms(), waiter };
-                world.step(self, who, Event::Ask(ask), now);
+                world.ask(self, who, ask, now);
             }
             Action::Refund(who) => {
                 world.left.refunds -= 1;

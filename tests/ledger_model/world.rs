@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate::journal::{Bucket, Label, Offset, Period, Record};
-use tollgate::quota::{Answer, Bounds, Effect, Event, Held, Now, Owner, Waiter, Wants, Why};
+use tollgate::quota::{Answer, Ask, Bounds, Effect, Event, Held, Now, Owner, Waiter, Wants, Why};
 use tollgate::request::UnixMillis;
 
 use crate::fleet::{Fleet, Rules};
@@ -105,10 +105,32 @@ impl World {
             _ => None,
         };
         let effects = gateway.owner.step(event, Now { wall: gateway.wall, steady });
+        self.follow(fleet, who, effects, read.as_ref());
+    }
+
+    /// As a partition asks: at once if that can be, else in the queue.
+    pub fn ask(&mut self, fleet: &Fleet, who: usize, ask: Ask<Client>, steady: Duration) {
+        let gateway = &mut self.gateways[who];
+        let now = Now { wall: gateway.wall, steady };
+        let (answer, effects) = gateway.owner.ask_now(&ask.bucket, &ask.terms, now);
+        self.follow(fleet, who, effects, None);
+        match answer {
+            Some(answer) => self.answered(fleet, who, answer, None),
+            None => self.step(fleet, who, Event::Ask(ask), steady),
+        }
+    }
+
+    fn follow(
+        &mut self,
+        fleet: &Fleet,
+        who: usize,
+        effects: Vec<Effect<Client>>,
+        read: Option<&(Offset, Record)>,
+    ) {
         for effect in effects {
             match effect {
                 Effect::Append(record) => self.transit.push((who, record)),
-                Effect::Answer(_, answer) => self.answered(fleet, who, answer, read.as_ref()),
+                Effect::Answer(_, answer) => self.answered(fleet, who, answer, read),
                 // A flush may come at any time while something gathers.
                 Effect::Gather => {}
             }

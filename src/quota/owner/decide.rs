@@ -1,13 +1,59 @@
 use super::desk::{Change, Desk, Seat};
 use super::event::{Answer, Ask, Bounds, Effect, Held, Now, Standing, Waiter, Wants, Why};
-use crate::journal::Bucket;
+use crate::journal::{Bucket, Period};
 use crate::quota::ledger::{BucketUse, Ledger};
 use crate::quota::window::Terms;
 use crate::request::UnixMillis;
 
-/// Answers those that can be answered: by the fold alone if it has reached the limit, so that
-/// every refusal has an offset to show; else by a place in the next record, as long as all that is
-/// under way leaves room; else later.
+/// What becomes of a use that somebody asks for.
+pub(super) enum Verdict {
+    /// The fold has reached the limit. By the fold alone, so that every refusal has an offset to
+    /// show.
+    Exceeded(Standing),
+    /// The ledger has no room for another count.
+    Full,
+    /// Not known yet: the fold has not reached the limit, but it would with what is under way; or
+    /// what is being given back may make room. That is known when it is read back.
+    Wait,
+    /// A place in the next record, of this period.
+    Next(Period),
+    /// The same, and it need not be waited for. How it then stands, and how many uses may be
+    /// unconfirmed.
+    Serve(Period, Standing, u64),
+}
+
+/// Decides for one that asks for a use of a bucket with this under way.
+pub(super) fn judge<T>(
+    ledger: &Ledger,
+    bounds: Bounds,
+    counted: BucketUse<'_>,
+    desk: &Desk<T>,
+    terms: &Terms,
+    now: Now,
+) -> Verdict {
+    let at = moment(ledger, counted, now.wall).max(desk.floor());
+    let mut standing = standing_of(ledger, counted, terms, at);
+    if standing.used >= terms.limit {
+        return if desk.gives_back() { Verdict::Wait } else { Verdict::Exceeded(standing) };
+    }
+    if ledger.entries() >= bounds.entries {
+        return Verdict::Full;
+    }
+    let under_way = standing.used.saturating_add(desk.unconfirmed());
+    if under_way >= terms.limit {
+        return Verdict::Wait;
+    }
+    let period = terms.period(at, counted.len());
+    match terms.unconfirmed.filter(|allowed| desk.served() < *allowed) {
+        Some(allowed) => {
+            standing.used = under_way.saturating_add(1);
+            Verdict::Serve(period, standing, allowed)
+        }
+        None => Verdict::Next(period),
+    }
+}
+
+/// Answers those that can be answered.
 pub(super) fn decide<T: Waiter>(
     ledger: &Ledger,
     bounds: Bounds,
@@ -16,43 +62,40 @@ pub(super) fn decide<T: Waiter>(
     now: Now,
     effects: &mut Vec<Effect<T>>,
 ) {
-    if desk.is_resetting() {
+    if desk.queue.is_empty() || desk.is_resetting() {
         return;
     }
     let counted = ledger.bucket(bucket);
     for ask in std::mem::take(&mut desk.queue) {
         let Ask { terms, waiter, .. } = &ask;
-        let at = moment(ledger, counted, now.wall).max(desk.floor());
-        let mut standing = standing(ledger, bucket, terms, at);
-        let under_way = standing.used.saturating_add(desk.unconfirmed());
-        let fast = terms.unconfirmed.filter(|allowed| desk.served() < *allowed);
-        let period = terms.period(at, counted.len());
         match waiter.wants() {
-            Wants::Nothing => {}
-            Wants::Count => desk.lane(period, counted.round()).next.serve(),
-            // What is being given back may make room: that is known when it is read back.
-            Wants::Answer if standing.used >= terms.limit && desk.gives_back() => {
-                desk.queue.push_back(ask);
+            Wants::Nothing => continue,
+            Wants::Count => {
+                let at = moment(ledger, counted, now.wall).max(desk.floor());
+                desk.lane(terms.period(at, counted.len()), counted.round()).next.serve();
+                continue;
             }
-            Wants::Answer if standing.used >= terms.limit => {
-                effects.push(Effect::Answer(ask.waiter, Answer::Exceeded(standing)));
-            }
-            Wants::Answer if ledger.entries() >= bounds.entries => {
-                effects.push(Effect::Answer(ask.waiter, Answer::Unavailable(Why::Full)));
-            }
-            Wants::Answer if under_way >= terms.limit => desk.queue.push_back(ask),
-            Wants::Answer => {
-                let lane = desk.lane(period, counted.round());
-                let Some(allowed) = fast else {
-                    lane.next.seats.push(Seat { terms: *terms, waiter: ask.waiter });
-                    continue;
-                };
-                lane.next.serve_within(allowed);
-                standing.used = under_way.saturating_add(1);
-                let admitted = Answer::Admitted(lane.held(bucket), standing);
-                effects.push(Effect::Answer(ask.waiter, admitted));
-            }
+            Wants::Answer => {}
         }
+        let answer = match judge(ledger, bounds, counted, desk, terms, now) {
+            Verdict::Exceeded(standing) => Answer::Exceeded(standing),
+            Verdict::Full => Answer::Unavailable(Why::Full),
+            Verdict::Wait => {
+                desk.queue.push_back(ask);
+                continue;
+            }
+            Verdict::Next(period) => {
+                let lane = desk.lane(period, counted.round());
+                lane.next.seats.push(Seat { terms: *terms, waiter: ask.waiter });
+                continue;
+            }
+            Verdict::Serve(period, standing, allowed) => {
+                let lane = desk.lane(period, counted.round());
+                lane.next.serve_within(allowed);
+                Answer::Admitted(lane.held(bucket), standing)
+            }
+        };
+        effects.push(Effect::Answer(ask.waiter, answer));
     }
 }
 
@@ -113,7 +156,15 @@ pub(super) fn standing(
     terms: &Terms,
     now: UnixMillis,
 ) -> Standing {
-    let counted = ledger.bucket(bucket);
+    standing_of(ledger, ledger.bucket(bucket), terms, now)
+}
+
+fn standing_of(
+    ledger: &Ledger,
+    counted: BucketUse<'_>,
+    terms: &Terms,
+    now: UnixMillis,
+) -> Standing {
     let at = moment(ledger, counted, now);
     Standing {
         used: terms.used(counted.periods(), at),

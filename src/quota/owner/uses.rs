@@ -1,7 +1,7 @@
 //! An owner's dealings with buckets: asks, refunds, resets, and the records that carry them.
 
-use super::decide::{admit, decide, moment, start_round, tell};
-use super::desk::{Lane, Pace};
+use super::decide::{Verdict, admit, decide, judge, moment, start_round, tell};
+use super::desk::{Desk, Lane, Pace};
 use super::event::{Answer, Ask, Effect, Held, Now, Place, Role, Waiter, Why};
 use super::{MOST_DESKS, Owner};
 use crate::journal::{Bucket, Period, Use};
@@ -16,6 +16,48 @@ impl<T: Waiter> Owner<T> {
         let bucket = ask.bucket.clone();
         self.desks.entry(bucket.clone()).or_default().queue.push_back(ask);
         self.advance(&bucket, Pace::Gather, now, effects);
+    }
+
+    /// Answers at once one who asks for a use, where that can be decided without a record: the
+    /// limit is reached, or the rule lets uses go unconfirmed. `None`: [`Event::Ask`] for it.
+    pub fn ask_now(
+        &mut self,
+        bucket: &Bucket,
+        terms: &Terms,
+        now: Now,
+    ) -> (Option<Answer>, Vec<Effect<T>>) {
+        let mut effects = Vec::new();
+        self.fence(now, &mut effects);
+        let answer = self.decide_now(bucket, terms, now);
+        if let Some(Answer::Admitted(..)) = answer {
+            self.advance(bucket, Pace::Gather, now, &mut effects);
+        }
+        (answer, effects)
+    }
+
+    fn decide_now(&mut self, bucket: &Bucket, terms: &Terms, now: Now) -> Option<Answer> {
+        let decides = matches!(self.role, Role::Owning { .. }) && self.handing_over.is_none();
+        if !decides || terms.unconfirmed.is_none() {
+            return None;
+        }
+        let counted = self.ledger.bucket(bucket);
+        let none = Desk::default();
+        let desk = self.desks.get(bucket).unwrap_or(&none);
+        // Who came first is decided first.
+        if !desk.queue.is_empty() || desk.is_resetting() {
+            return None;
+        }
+        match judge(&self.ledger, self.bounds, counted, desk, terms, now) {
+            Verdict::Exceeded(standing) => Some(Answer::Exceeded(standing)),
+            Verdict::Full => Some(Answer::Unavailable(Why::Full)),
+            Verdict::Wait | Verdict::Next(_) => None,
+            Verdict::Serve(period, standing, allowed) => {
+                let desk = self.desks.entry(bucket.clone()).or_default();
+                let lane = desk.lane(period, counted.round());
+                lane.next.serve_within(allowed);
+                Some(Answer::Admitted(lane.held(bucket), standing))
+            }
+        }
     }
 
     pub(super) fn owe(

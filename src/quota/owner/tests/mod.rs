@@ -57,7 +57,12 @@ impl Desk {
     }
 
     fn step(&mut self, event: Event<Client>) {
-        for effect in self.owner.step(event, self.now) {
+        let effects = self.owner.step(event, self.now);
+        self.follow(effects);
+    }
+
+    fn follow(&mut self, effects: Vec<Effect<Client>>) {
+        for effect in effects {
             match effect {
                 Effect::Append(record) => self.sent.push_back(record),
                 Effect::Answer(client, answer) => self.answers.push((client.0, answer)),
@@ -66,8 +71,14 @@ impl Desk {
         }
     }
 
+    /// As a partition asks: at once if that can be, else in the queue.
     fn ask(&mut self, terms: Terms) -> u32 {
-        self.ask_wanting(terms, Wants::Answer)
+        let (answer, effects) = self.owner.ask_now(&bucket(), &terms, self.now);
+        self.follow(effects);
+        let Some(answer) = answer else { return self.ask_wanting(terms, Wants::Answer) };
+        self.clients += 1;
+        self.answers.push((self.clients, answer));
+        self.clients
     }
 
     fn ask_wanting(&mut self, terms: Terms, wants: Wants) -> u32 {
