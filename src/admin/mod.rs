@@ -2,31 +2,31 @@
 
 mod routes;
 
-use std::net::SocketAddr;
+use std::net::TcpListener;
 
 use axum::Router;
-use tokio::net::TcpListener;
 
 pub use routes::router;
 
-/// The operators' port, bound.
+/// The operators' port.
 pub struct AdminPort {
-    listener: TcpListener,
+    socket: TcpListener,
 }
 
 impl AdminPort {
-    /// Takes the port.
-    ///
-    /// # Errors
-    /// The address is taken or not allowed.
-    pub async fn bind(address: SocketAddr) -> std::io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await? })
+    /// On a socket that listens and does not block.
+    pub fn new(socket: TcpListener) -> Self {
+        Self { socket }
     }
 
     /// Serves until the process ends.
     pub async fn serve(self, router: Router) {
-        if let Err(error) = axum::serve(self.listener, router).await {
+        if let Err(error) = self.serve_on(router).await {
             tracing::error!(%error, "the admin port has failed");
         }
+    }
+
+    async fn serve_on(self, router: Router) -> std::io::Result<()> {
+        axum::serve(tokio::net::TcpListener::from_std(self.socket)?, router).await
     }
 }

@@ -1,3 +1,4 @@
+use std::net::TcpListener;
 use std::path::Path;
 
 use rustix::fs::Mode;
@@ -5,10 +6,15 @@ use rustix::fs::Mode;
 use super::{Exit, limits, log};
 use crate::admin::{AdminPort, router};
 use crate::config;
-use crate::gateway::{self, Started};
+use crate::gateway::{self, Sockets, Started};
 
 /// Serves until stopped.
 pub(super) fn run(path: &Path) -> Exit {
+    // First of all: it looks into the environment, which other threads must not see change.
+    let sockets = match Sockets::from_manager() {
+        Ok(sockets) => sockets,
+        Err(error) => return cannot_start(&error),
+    };
     let config = match config::load(path) {
         Ok(config) => config,
         Err(problems) => {
@@ -20,27 +26,23 @@ pub(super) fn run(path: &Path) -> Exit {
     limits::raise_open_files(&config);
     // Counts, keys and kept answers are this user's alone, in whatever way a file of them is made.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let admin = config.admin.clone();
-    let started = match gateway::start(path, config) {
+    let mut started = match gateway::start(path, config, sockets) {
         Ok(started) => started,
-        Err(error) => {
-            eprintln!("tollgate can't start: {error}");
-            return Exit::Failed;
-        }
+        Err(error) => return cannot_start(&error),
     };
-    if let Some(admin) = admin
-        && let Err(error) = serve_admin(&started, &admin)
-    {
-        eprintln!("tollgate can't start: admin.address {}: {error}", admin.address);
-        return Exit::Failed;
+    if let Some(socket) = started.admin_socket() {
+        serve_admin(&started, socket);
     }
     started.serve();
     Exit::Done
 }
 
-fn serve_admin(started: &Started, admin: &config::model::Admin) -> std::io::Result<()> {
-    let port = started.runtime().block_on(AdminPort::bind(admin.address))?;
+fn cannot_start(error: &impl std::fmt::Display) -> Exit {
+    eprintln!("tollgate can't start: {error}");
+    Exit::Failed
+}
+
+fn serve_admin(started: &Started, socket: TcpListener) {
     let router = router(started.control());
-    started.runtime().spawn(port.serve(router));
-    Ok(())
+    started.runtime().spawn(AdminPort::new(socket).serve(router));
 }

@@ -45,3 +45,4 @@ pub use shared::{Parts, Shared};
 pub use snapshot::{Snapshot, SnapshotError};
 
 pub use crate::journal::topics;
+pub use crate::listener::Sockets;

@@ -94,6 +94,11 @@ impl Reloader {
         &self.ports
     }
 
+    /// The configuration in use.
+    pub(super) fn config(&self) -> Arc<Config> {
+        self.snapshot.load().config.clone()
+    }
+
     /// Loads, checks, builds and swaps. Must run where background tasks can be started.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! From a checked configuration to a gateway that serves, and to its orderly end.
 
 use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +82,14 @@ pub enum ServeError {
     /// A port can't be opened.
     #[error(transparent)]
     Listener(#[from] ListenerError),
+    /// The operators' port can't be opened.
+    #[error("admin.address {address}: {error}")]
+    Admin {
+        /// The port.
+        address: SocketAddr,
+        /// Why.
+        error: ListenerError,
+    },
 }
 
 /// A gateway with its state open and its ports bound, about to serve.
@@ -90,15 +99,18 @@ pub struct Started {
     snapshot: Arc<ArcSwap<Snapshot>>,
     reloader: Arc<Reloader>,
     ports: Ports<pingora_proxy::HttpProxy<Gateway>>,
+    admin: Option<TcpListener>,
+    kept: bool,
     server: Server,
     signals: Signals,
 }
 
-/// Opens state and ports for the configuration that was read from `path`.
+/// Opens state for the configuration that was read from `path`, and takes its ports out of
+/// `sockets`, or opens them.
 ///
 /// # Errors
 /// See [`ServeError`]; nothing serves then.
-pub fn start(path: &Path, config: Config) -> Result<Started, ServeError> {
+pub fn start(path: &Path, config: Config, mut sockets: Sockets) -> Result<Started, ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("background")
@@ -114,10 +126,19 @@ pub fn start(path: &Path, config: Config) -> Result<Started, ServeError> {
     })?;
     let signals = runtime.block_on(async { Signals::take() }).map_err(ServeError::Signals)?;
     let server = Server::new_with_opt_and_conf(None, server_conf());
-    let (ports, handle) = bind(&config, &shared, &snapshot, &server.configuration)?;
+    let kept = sockets.are_kept();
+    let (ports, handle) = bind(&config, &mut sockets, &shared, &snapshot, &server.configuration)?;
+    let admin = admin_socket(&config, &mut sockets)?;
+    sockets.finish()?;
     let reloader =
         Arc::new(Reloader::new(path.to_owned(), shared.clone(), snapshot.clone(), handle));
-    Ok(Started { runtime, shared, snapshot, reloader, ports, server, signals })
+    Ok(Started { runtime, shared, snapshot, reloader, ports, admin, kept, server, signals })
+}
+
+fn admin_socket(config: &Config, sockets: &mut Sockets) -> Result<Option<TcpListener>, ServeError> {
+    let Some(address) = config.admin.as_ref().map(|admin| admin.address) else { return Ok(None) };
+    let socket = sockets.take_or_open(address);
+    socket.map(Some).map_err(|error| ServeError::Admin { address, error })
 }
 
 async fn open_state(config: &Config, runtime: &Runtime) -> Result<Shared, ServeError> {
@@ -222,6 +243,7 @@ fn server_conf() -> ServerConf {
 
 fn bind(
     config: &Config,
+    sockets: &mut Sockets,
     shared: &Arc<Shared>,
     snapshot: &Arc<ArcSwap<Snapshot>>,
     conf: &Arc<ServerConf>,
@@ -237,7 +259,7 @@ fn bind(
         listeners.push((Arc::new(fleet.listener()), app(Arrival::Fleet)));
     }
     let answers: Arc<dyn EarlyAnswer> = Arc::new(Pen(shared.clone()));
-    Ok(Ports::bind(listeners, Sockets::Open, &shared.metrics, &answers)?)
+    Ok(Ports::bind(listeners, sockets, &shared.metrics, &answers)?)
 }
 
 /// Lends the listener the gateway's pen.
@@ -280,18 +302,25 @@ impl Started {
         &self.runtime
     }
 
+    /// The operators' port, for who serves it.
+    pub fn admin_socket(&mut self) -> Option<TcpListener> {
+        self.admin.take()
+    }
+
     /// Serves until a signal ends it: SIGTERM lets requests in progress finish, SIGHUP loads the
     /// configuration again, and so does a changed file.
     pub fn serve(self) {
-        let Self { runtime, shared, snapshot, reloader, mut ports, mut server, signals } = self;
+        let Self {
+            runtime, shared, snapshot, reloader, mut ports, kept, mut server, signals, ..
+        } = self;
         let Signals { hangup, stop } = signals;
         tell_start(&snapshot.load().config, &reloader);
         runtime.spawn(signals::reload_on_hangup(hangup, reloader.clone(), shared.clone()));
-        runtime.spawn(signals::reload_on_change(reloader));
+        runtime.spawn(signals::reload_on_change(reloader.clone()));
         ports.set_chore(supervisor::report(shared.clone(), runtime.handle().clone()));
         server.bootstrap();
         server.add_service(ports);
-        let shutdown_signal = Box::new(Drain::new(stop, shared.clone(), snapshot));
+        let shutdown_signal = Box::new(Drain::new(stop, shared.clone(), reloader, kept));
         server.run(RunArgs { shutdown_signal });
         runtime.block_on(shared.quotas.close());
         shared.vault.close();

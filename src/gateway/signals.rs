@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,7 +12,6 @@ use tokio::time::{Instant, sleep};
 
 use super::reload::{Reloaded, Reloader};
 use super::shared::Shared;
-use super::snapshot::Snapshot;
 use crate::config::Watcher;
 
 /// For other gateways to take this one's partitions. Kafka's group shares them out anew within
@@ -84,24 +82,38 @@ pub(super) async fn reload_on_change(reloader: Arc<Reloader>) {
     }
 }
 
+/// For clients that may be sending a request just now, on connections that wait for one or have
+/// only begun. Closed under their hands it would fail, and not all clients send it again.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// Ends the process in order: readiness fails, the load balancer gets time to see it, requests in
 /// progress get time to finish, and an idle gateway ends at once.
 pub(super) struct Drain {
     shared: Arc<Shared>,
-    snapshot: Arc<ArcSwap<Snapshot>>,
+    reloader: Arc<Reloader>,
+    /// Whether connections that come meanwhile wait for the next process.
+    kept: bool,
     stop: Mutex<Stop>,
 }
 
 impl Drain {
-    pub fn new(stop: Stop, shared: Arc<Shared>, snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
-        Self { shared, snapshot, stop: Mutex::new(stop) }
+    pub fn new(stop: Stop, shared: Arc<Shared>, reloader: Arc<Reloader>, kept: bool) -> Self {
+        Self { shared, reloader, kept, stop: Mutex::new(stop) }
     }
 
-    async fn until_idle(&self, within: Duration) {
-        let end = Instant::now() + within;
-        while self.shared.metrics.in_progress() > 0 && Instant::now() < end {
+    /// Waits until something is over, no longer than to the end given.
+    async fn until(&self, end: Instant, over: impl Fn(&Self) -> bool) {
+        while !over(self) && Instant::now() < end {
             sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.shared.metrics.in_progress() == 0
+    }
+
+    fn is_empty(&self) -> bool {
+        self.is_idle() && self.reloader.ports().connections() == 0
     }
 }
 
@@ -110,19 +122,29 @@ impl ShutdownSignalWatch for Drain {
     async fn recv(&self) -> ShutdownSignal {
         let mut stop = self.stop.lock().await;
         let Stop { terminate, interrupt } = &mut *stop;
+        let observe = |reloader: &Reloader| {
+            let observe = reloader.config().observe.clone();
+            (observe.drain_wait, observe.drain_timeout)
+        };
         let wait = tokio::select! {
-            _ = terminate.recv() => self.snapshot.load().config.observe.drain_wait,
+            _ = terminate.recv() => observe(&self.reloader).0,
             // A person at the keyboard waits for no load balancer.
             _ = interrupt.recv() => Duration::ZERO,
         };
-        let timeout = self.snapshot.load().config.observe.drain_timeout;
+        let (_, timeout) = observe(&self.reloader);
         self.shared.supervisor.stopping(wait + HAND_OVER + timeout + LEEWAY);
         tracing::info!("stopping: readiness fails, requests in progress may finish");
         self.shared.start_draining();
         sleep(wait).await;
+        if self.kept {
+            self.reloader.ports().shut().await;
+        }
         // Before any port closes: what still comes is passed on to the partitions' new owners.
         self.shared.quotas.hand_over(HAND_OVER).await;
-        self.until_idle(timeout).await;
+        let end = Instant::now() + timeout;
+        self.until(end, Self::is_idle).await;
+        self.until(Instant::now() + LINGER, Self::is_empty).await;
+        self.until(end, Self::is_idle).await;
         ShutdownSignal::GracefulTerminate
     }
 }

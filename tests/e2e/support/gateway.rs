@@ -1,7 +1,8 @@
 use std::fs::{self, File};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
@@ -18,6 +19,8 @@ pub struct Tollgate {
     folder: TempDir,
     address: Ipv4Addr,
     under: Vec<String>,
+    /// What it gets as standard input, at each of its starts.
+    input: Option<TcpListener>,
     client: reqwest::Client,
 }
 
@@ -99,12 +102,28 @@ impl Tollgate {
 
     /// The same by way of a command that runs it in its own place, at each of its starts.
     pub fn start_under(under: Vec<String>, address: Ipv4Addr, config: &str) -> Self {
+        Self::start_with(under, None, address, config)
+    }
+
+    /// The same with a socket, at each of its starts, as the service manager passes one.
+    pub fn start_behind(socket: TcpListener, address: Ipv4Addr, config: &str) -> Self {
+        let passing = "export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\" 3<&0 0</dev/null";
+        let under = ["sh", "-c", passing, "sh"].map(str::to_owned).to_vec();
+        Self::start_with(under, Some(socket), address, config)
+    }
+
+    fn start_with(
+        under: Vec<String>,
+        input: Option<TcpListener>,
+        address: Ipv4Addr,
+        config: &str,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let client =
             reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         write_config(folder.path(), address, config);
-        let process = launch(folder.path(), &under);
-        Self { process, folder, address, under, client }
+        let process = launch(folder.path(), &under, input.as_ref());
+        Self { process, folder, address, under, input, client }
     }
 
     /// Runs a command on a configuration, to its end.
@@ -173,6 +192,11 @@ impl Tollgate {
 
     /// Waits until it has ended.
     pub async fn ended(mut self) -> std::process::ExitStatus {
+        self.exit().await
+    }
+
+    /// The same for one that will be started again.
+    pub async fn exit(&mut self) -> std::process::ExitStatus {
         eventually("the gateway to end", async || self.process.exited().ok_or_else(|| self.log()))
             .await
     }
@@ -205,7 +229,7 @@ impl Tollgate {
 
     /// A new start on the same directory, once it has ended.
     pub fn relaunch(&mut self) {
-        self.process = launch(self.folder.path(), &self.under);
+        self.process = launch(self.folder.path(), &self.under, self.input.as_ref());
     }
 
     pub async fn get(&self, path: &str, token: &str) -> Answer {
@@ -276,14 +300,17 @@ fn write_config(folder: &Path, address: Ipv4Addr, config: &str) {
     fs::rename(beside, folder.join("tollgate.yaml")).unwrap();
 }
 
-fn launch(folder: &Path, under: &[String]) -> Process {
+fn launch(folder: &Path, under: &[String], input: Option<&TcpListener>) -> Process {
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let words = [under, &[PROGRAM.to_owned()]].concat();
+    let input = input
+        .map_or_else(Stdio::null, |socket| Stdio::from(OwnedFd::from(socket.try_clone().unwrap())));
     Process::start(
         Command::new(&words[0])
             .args(&words[1..])
             .args(["run", "--config"])
             .arg(folder.join("tollgate.yaml"))
+            .stdin(input)
             .stdout(log.try_clone().unwrap())
             .stderr(log),
     )
