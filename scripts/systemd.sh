@@ -31,7 +31,7 @@ machine=$work/root
 DESTDIR=$machine "$root/scripts/install.sh" install "$bin" >/dev/null
 chroot "$machine" systemd-sysusers
 chroot "$machine" chgrp tollgate /etc/tollgate/tollgate.yaml
-mkdir -p "$machine/etc/systemd/system/tollgate.service.d"
+mkdir -p "$machine"/etc/systemd/system/tollgate.{service,socket}.d
 cat >"$machine/etc/tollgate/tollgate.yaml" <<'YAML'
 listen: [{ address: 127.0.0.1:80 }]
 admin: { address: 127.0.0.1:9901 }
@@ -76,12 +76,18 @@ sed -i 's/authenticate: none/authentcate: none/' $yaml
 step "a bad reload leaves the old configuration in use" 'systemctl reload tollgate; until_so "status | grep -q refused" && [[ $(hello) == changed && $(pid) == "$before" ]]'
 cp "$good" $yaml
 step "is good again after the next reload" 'systemctl reload tollgate; until_so "[[ \$(status) == serving ]]" && [[ $(hello) == changed ]]'
+step "upgrades, and systemd follows the new process" 'systemctl kill -s USR2 --kill-whom=main tollgate && until_so "[[ \$(pid) != $before && \$(hello) == changed && ! -e /proc/$before ]]"'
+before=$(pid); export before
+step "the new process is fed to the watchdog and reloads" 'sleep 5; [[ $(pid) == "$before" ]] && systemctl reload tollgate && until_so "[[ \$(status) == serving ]]" && [[ $(hello) == changed ]]'
 kill -STOP "$before"
 step "a gateway that is stuck is killed by the watchdog and started again" 'until_so "[[ \$(pid) != $before && \$(hello) == changed ]]" && journalctl -u tollgate | grep -qi "watchdog timeout"'
 before=$(pid); export before
 kill -KILL "$before"
 step "a crash is followed by a start" 'until_so "[[ \$(pid) != $before && \$(hello) == changed ]]"'
 step "stops in order" 'systemctl stop tollgate && journalctl -u tollgate | grep -q "\"stopped\"" && [[ $(systemctl show -p Result --value tollgate) == success ]]'
+printf '[Socket]\nListenStream=\nListenStream=127.0.0.1:80\n' >/etc/systemd/system/tollgate.socket.d/site.conf
+step "takes the ports of the socket unit, and nothing is refused while it is down" 'systemctl daemon-reload && systemctl start tollgate.socket && [[ $(hello) == changed ]] && systemctl restart tollgate && [[ $(hello) == changed ]]'
+systemctl stop tollgate.socket tollgate
 sed -i 's/authenticate: none/authentcate: none/' $yaml
 step "a wrong configuration is not tried again" '! systemctl start tollgate 2>/dev/null && until_so "[[ \$(systemctl is-active tollgate) == failed ]]" && [[ $(restarts) == 0 ]]'
 echo "  exposure by systemd-analyze security: $(systemd-analyze security tollgate --no-pager | tail -n 1)"

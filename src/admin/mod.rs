@@ -6,6 +6,8 @@ use std::net::TcpListener;
 
 use axum::Router;
 
+use crate::gateway::AdminGate;
+
 pub use routes::router;
 
 /// The operators' port.
@@ -19,14 +21,29 @@ impl AdminPort {
         Self { socket }
     }
 
-    /// Serves until the process ends.
-    pub async fn serve(self, router: Router) {
-        if let Err(error) = self.serve_on(router).await {
-            tracing::error!(%error, "the admin port has failed");
+    /// Serves whenever the gate is open, until the process ends. Calls that are being answered
+    /// when it shuts are answered.
+    pub async fn serve(self, router: Router, gate: AdminGate) {
+        loop {
+            gate.until_open().await;
+            if let Err(error) = self.begin(&router, &gate) {
+                tracing::error!(%error, "the admin port has failed");
+            }
+            gate.until_shut().await;
         }
     }
 
-    async fn serve_on(self, router: Router) -> std::io::Result<()> {
-        axum::serve(tokio::net::TcpListener::from_std(self.socket)?, router).await
+    fn begin(&self, router: &Router, gate: &AdminGate) -> std::io::Result<()> {
+        let socket = tokio::net::TcpListener::from_std(self.socket.try_clone()?)?;
+        let (round, shut) = (gate.round(), gate.clone());
+        let serving = axum::serve(socket, router.clone())
+            .with_graceful_shutdown(async move { shut.until_shut().await });
+        tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the admin port has failed");
+            }
+            drop(round);
+        });
+        Ok(())
     }
 }

@@ -6,19 +6,26 @@ use rustix::fs::Mode;
 use super::{Exit, limits, log};
 use crate::admin::{AdminPort, router};
 use crate::config;
-use crate::gateway::{self, Sockets, Started};
+use crate::gateway::{self, Origin, Started};
 
 /// Serves until stopped.
 pub(super) fn run(path: &Path) -> Exit {
     // First of all: it looks into the environment, which other threads must not see change.
-    let sockets = match Sockets::from_manager() {
-        Ok(sockets) => sockets,
+    let origin = match Origin::find() {
+        Ok(origin) => origin,
         Err(error) => return cannot_start(&error),
+    };
+    let predecessor = origin.predecessor.clone();
+    let refuse = |reason: &dyn ToString| {
+        if let Some(predecessor) = &predecessor {
+            predecessor.refuse(reason);
+        }
     };
     let config = match config::load(path) {
         Ok(config) => config,
         Err(problems) => {
             eprintln!("{problems}");
+            refuse(&problems);
             return Exit::Refused;
         }
     };
@@ -26,9 +33,12 @@ pub(super) fn run(path: &Path) -> Exit {
     limits::raise_open_files(&config);
     // Counts, keys and kept answers are this user's alone, in whatever way a file of them is made.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let mut started = match gateway::start(path, config, sockets) {
+    let mut started = match gateway::start(path, config, origin) {
         Ok(started) => started,
-        Err(error) => return cannot_start(&error),
+        Err(error) => {
+            refuse(&error);
+            return cannot_start(&error);
+        }
     };
     if let Some(socket) = started.admin_socket() {
         serve_admin(&started, socket);
@@ -43,6 +53,7 @@ fn cannot_start(error: &impl std::fmt::Display) -> Exit {
 }
 
 fn serve_admin(started: &Started, socket: TcpListener) {
-    let router = router(started.control());
-    started.runtime().spawn(AdminPort::new(socket).serve(router));
+    let control = started.control();
+    let gate = control.gate().clone();
+    started.runtime().spawn(AdminPort::new(socket).serve(router(control), gate));
 }

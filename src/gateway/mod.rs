@@ -30,7 +30,9 @@ mod shown;
 mod signals;
 mod snapshot;
 mod standing;
+mod state;
 mod supervisor;
+mod upgrade;
 mod views;
 
 pub use context::Context;
@@ -41,8 +43,10 @@ pub use problem::{Problem, describe};
 pub use proxy::Gateway;
 pub use reload::{LastReload, Reloaded, Reloader};
 pub use serve::{ServeError, Started, start};
-pub use shared::{Parts, Shared};
+pub use shared::{Ground, Parts, Shared};
 pub use snapshot::{Snapshot, SnapshotError};
+pub use upgrade::{
+    AdminGate, AdminRound, Origin, OriginError, Predecessor, Program, Successor, Upgraded, Upgrader,
+};
 
 pub use crate::journal::topics;
-pub use crate::listener::Sockets;

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::reload::{Reloaded, Reloader};
 use super::shared::Shared;
+use super::upgrade::{Predecessor, Upgrader};
 use crate::config::Watcher;
 
 /// For other gateways to take this one's partitions. Kafka's group shares them out anew within
@@ -25,6 +26,7 @@ const LEEWAY: Duration = Duration::from_secs(15);
 /// they are taken before anybody is told that the gateway is ready.
 pub(super) struct Signals {
     pub hangup: Signal,
+    pub upgrade: Signal,
     pub stop: Stop,
 }
 
@@ -37,10 +39,11 @@ pub(super) struct Stop {
 impl Signals {
     /// Must be called within a runtime.
     pub fn take() -> io::Result<Self> {
-        let [hangup, terminate, interrupt] =
-            [SignalKind::hangup(), SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+        let (hangup, upgrade) =
+            (signal(SignalKind::hangup())?, signal(SignalKind::user_defined2())?);
+        let [terminate, interrupt] = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
         let stop = Stop { terminate: terminate?, interrupt: interrupt? };
-        Ok(Self { hangup: hangup?, stop })
+        Ok(Self { hangup, upgrade, stop })
     }
 }
 
@@ -56,6 +59,14 @@ pub(super) async fn reload_on_hangup(
         if let Ok(Reloaded::Unchanged) = reloader.reload().await {
             tracing::info!("the configuration was read again: nothing has changed");
         }
+    }
+}
+
+/// SIGUSR2: the program that now stands at this one's place takes over.
+pub(super) async fn upgrade_on_signal(mut signal: Signal, upgrader: Arc<Upgrader>) {
+    while signal.recv().await.is_some() {
+        // What came of it is logged and counted.
+        let _ = upgrader.upgrade().await;
     }
 }
 
@@ -91,14 +102,20 @@ const LINGER: Duration = Duration::from_secs(1);
 pub(super) struct Drain {
     shared: Arc<Shared>,
     reloader: Arc<Reloader>,
-    /// Whether connections that come meanwhile wait for the next process.
-    kept: bool,
+    upgrader: Arc<Upgrader>,
+    predecessor: Option<Predecessor>,
     stop: Mutex<Stop>,
 }
 
 impl Drain {
-    pub fn new(stop: Stop, shared: Arc<Shared>, reloader: Arc<Reloader>, kept: bool) -> Self {
-        Self { shared, reloader, kept, stop: Mutex::new(stop) }
+    pub fn new(
+        stop: Stop,
+        shared: Arc<Shared>,
+        reloader: Arc<Reloader>,
+        upgrader: Arc<Upgrader>,
+        predecessor: Option<Predecessor>,
+    ) -> Self {
+        Self { shared, reloader, upgrader, predecessor, stop: Mutex::new(stop) }
     }
 
     /// Waits until something is over, no longer than to the end given.
@@ -115,28 +132,22 @@ impl Drain {
     fn is_empty(&self) -> bool {
         self.is_idle() && self.reloader.ports().connections() == 0
     }
-}
 
-#[async_trait]
-impl ShutdownSignalWatch for Drain {
-    async fn recv(&self) -> ShutdownSignal {
-        let mut stop = self.stop.lock().await;
-        let Stop { terminate, interrupt } = &mut *stop;
-        let observe = |reloader: &Reloader| {
-            let observe = reloader.config().observe.clone();
-            (observe.drain_wait, observe.drain_timeout)
-        };
-        let wait = tokio::select! {
-            _ = terminate.recv() => observe(&self.reloader).0,
-            // A person at the keyboard waits for no load balancer.
-            _ = interrupt.recv() => Duration::ZERO,
-        };
-        let (_, timeout) = observe(&self.reloader);
+    /// The same, and nobody needs this process to pass anything on either.
+    fn is_over(&self) -> bool {
+        let predecessor_gone = self.predecessor.as_ref().is_none_or(Predecessor::is_gone);
+        self.is_empty() && self.upgrader.admin().is_quiet() && predecessor_gone
+    }
+
+    /// SIGTERM or SIGINT.
+    async fn end(&self, wait: Duration) {
+        let config = self.reloader.config();
+        let timeout = config.observe.drain_timeout;
         self.shared.supervisor.stopping(wait + HAND_OVER + timeout + LEEWAY);
         tracing::info!("stopping: readiness fails, requests in progress may finish");
         self.shared.start_draining();
         sleep(wait).await;
-        if self.kept {
+        if self.upgrader.keeps_sockets() {
             self.reloader.ports().shut().await;
         }
         // Before any port closes: what still comes is passed on to the partitions' new owners.
@@ -145,6 +156,31 @@ impl ShutdownSignalWatch for Drain {
         self.until(end, Self::is_idle).await;
         self.until(Instant::now() + LINGER, Self::is_empty).await;
         self.until(end, Self::is_idle).await;
+    }
+
+    /// Another process serves; clients are told to turn to it as they are answered.
+    async fn leave(&self) {
+        self.shared.start_draining();
+        let config = self.reloader.config();
+        self.until(Instant::now() + config.observe.drain_timeout, Self::is_over).await;
+    }
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Drain {
+    async fn recv(&self) -> ShutdownSignal {
+        let mut stop = self.stop.lock().await;
+        let Stop { terminate, interrupt } = &mut *stop;
+        let wait = tokio::select! {
+            _ = terminate.recv() => Some(self.reloader.config().observe.drain_wait),
+            // A person at the keyboard waits for no load balancer.
+            _ = interrupt.recv() => Some(Duration::ZERO),
+            _ = self.upgrader.until_replaced() => None,
+        };
+        match (wait, self.upgrader.stop().await) {
+            (Some(wait), None) => self.end(wait).await,
+            (_, _) => self.leave().await,
+        }
         ShutdownSignal::GracefulTerminate
     }
 }

@@ -50,6 +50,12 @@ async fn answer(mut stream: TcpStream, end: watch::Receiver<bool>) -> std::io::R
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await?);
     }
+    if head.starts_with(b"GET /failing") {
+        let mut end = end;
+        let _ = end.wait_for(|end| *end).await;
+        let failure = b"HTTP/1.1 500 Failed\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        return stream.write_all(failure).await;
+    }
     stream
         .write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n")
         .await?;

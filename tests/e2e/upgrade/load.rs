@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use crate::support::{Tollgate, eventually};
@@ -131,9 +130,4 @@ async fn ask(client: &reqwest::Client, url: &str) -> Result<(), String> {
     let status = answer.status();
     let body = answer.text().await.map_err(|error| format!("{status}: {error:?}"))?;
     if status == 200 && body == "answer" { Ok(()) } else { Err(format!("{status} {body}")) }
-}
-
-/// Members of a view that a test reads.
-pub fn number(view: &Value, name: &str) -> u64 {
-    view[name].as_u64().unwrap_or_else(|| panic!("no {name} in {view}"))
 }
