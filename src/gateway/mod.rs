@@ -25,6 +25,7 @@ mod proxy;
 mod reload;
 mod respond;
 mod serve;
+mod serve_error;
 mod shared;
 mod shown;
 mod signals;
@@ -42,7 +43,8 @@ pub use keyfile::KeyFileError;
 pub use problem::{Problem, describe};
 pub use proxy::Gateway;
 pub use reload::{LastReload, Reloaded, Reloader};
-pub use serve::{ServeError, Started, start};
+pub use serve::{Started, start};
+pub use serve_error::ServeError;
 pub use shared::{Ground, Parts, Shared};
 pub use snapshot::{Snapshot, SnapshotError};
 pub use upgrade::{

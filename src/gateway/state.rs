@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use super::keys;
-use super::serve::ServeError;
+use super::serve_error::ServeError;
 use super::shared::{Ground, Parts, Shared};
 use crate::account::{AccountHasher, Fleet};
 use crate::config::model::{CacheSettings, Config};

@@ -29,7 +29,7 @@ impl World {
         let config = format!(
             "listen:\n  - address: ADDRESS:8080\nadmin: {{ address: ADDRESS:9901, token: {ADMIN_TOKEN} }}\n\
              state: {{ directory: FOLDER/state }}\n\
-             observe: {{ access_log: {{ file: FOLDER/access.log }}, drain_timeout: 1m }}\n\
+             observe: {{ access_log: {{ file: FOLDER/access.log }}, drain_timeout: 1h }}\n\
              clusters:\n  main: {{ endpoints: [127.0.0.1:{}] }}\n\
              \x20 slow: {{ endpoints: [127.0.0.1:{}], deadlines: {{ total: 10m, first_byte: 1m, idle: 1m }} }}\n\
              quotas:\n  strict: {{ per: [account], limit: 1000000, window: 24h }}\n\
@@ -108,8 +108,7 @@ async fn sockets_that_do_not_fit_the_configuration_are_told_at_start() {
 #[tokio::test]
 async fn an_idle_gateway_without_connections_ends_at_once() {
     let world = World::start().await;
-    let patient = world.config.replace("drain_timeout: 1m", "drain_timeout: 10m");
-    let mut gateway = Tollgate::start_unready(&patient);
+    let mut gateway = Tollgate::start(&world.config).await;
     gateway.until_ready().await;
     gateway.terminate();
     let exit = tokio::time::timeout(Duration::from_secs(30), gateway.exit()).await.unwrap();

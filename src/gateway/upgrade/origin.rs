@@ -34,8 +34,7 @@ impl Origin {
         if env::var_os(TAKES_OVER).is_none() {
             return Ok(Self { sockets: Sockets::from_manager()?, predecessor: None });
         }
-        let (predecessor, sockets, kept) = Predecessor::meet()?;
-        let sockets = Sockets::from_predecessor(sockets, kept);
+        let (predecessor, sockets) = Predecessor::meet()?;
         Ok(Self { sockets, predecessor: Some(predecessor) })
     }
 }

@@ -1,6 +1,5 @@
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -22,6 +21,7 @@ use super::super::shared::Shared;
 use super::line::{self, CHANGED, ERRAND, Estate, MAIN, PREPARE, Prepared, TAKE};
 use crate::account::AccountKey;
 use crate::config::model::Config;
+use crate::listener::Sockets;
 
 /// For the old process to take in why this one gives up.
 const PARTING: Duration = Duration::from_secs(5);
@@ -52,12 +52,11 @@ enum Stage {
 }
 
 impl Predecessor {
-    /// Takes the sockets from the process at the other end of standard input; says also whether the
-    /// service manager holds them too.
+    /// Takes the sockets from the process at the other end of standard input.
     ///
     /// # Errors
     /// There is none, or it says nothing sensible.
-    pub(super) fn meet() -> io::Result<(Self, Vec<(SocketAddr, TcpListener)>, bool)> {
+    pub(super) fn meet() -> io::Result<(Self, Sockets)> {
         let line = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let (handed, sockets) = line::receive(&line)?;
         let inner = Arc::new(Inner {
@@ -75,7 +74,7 @@ impl Predecessor {
         let thread = Builder::new().name("predecessor".into()).spawn(move || served.run(line))?;
         *inner.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         let sockets = handed.addresses.into_iter().zip(sockets).collect();
-        Ok((Self(inner), sockets, handed.kept))
+        Ok((Self(inner), Sockets::from_predecessor(sockets, handed.kept)))
     }
 
     /// Whether this configuration has the state that is handed over; if not, what differs.
