@@ -59,11 +59,12 @@ step() { # what, command
 }
 pid() { systemctl show -p MainPID --value tollgate; }
 hello() { curl -s --max-time 5 http://127.0.0.1/hello; }
+waiting() { curl -s --max-time 60 http://127.0.0.1/hello; }
 status() { systemctl show -p StatusText --value tollgate; }
 restarts() { systemctl show -p NRestarts --value tollgate; }
 # Waits for a condition, with a bound.
 until_so() { for _ in $(seq 300); do eval "$1" >/dev/null 2>&1 && return 0; sleep 0.1; done; return 1; }
-export -f pid hello status restarts until_so
+export -f pid hello waiting status restarts until_so
 
 step "starts, and serves when systemctl returns" 'systemctl start tollgate && [[ $(hello) == hello ]]'
 step "runs as its own user, on port 80" '[[ $(stat -c %U /proc/$(pid)) == tollgate ]]'
@@ -86,7 +87,7 @@ kill -KILL "$before"
 step "a crash is followed by a start" 'until_so "[[ \$(pid) != $before && \$(hello) == changed ]]"'
 step "stops in order" 'systemctl stop tollgate && journalctl -u tollgate | grep -q "\"stopped\"" && [[ $(systemctl show -p Result --value tollgate) == success ]]'
 printf '[Socket]\nListenStream=\nListenStream=127.0.0.1:80\n' >/etc/systemd/system/tollgate.socket.d/site.conf
-step "takes the ports of the socket unit, and nothing is refused while it is down" 'systemctl daemon-reload && systemctl start tollgate.socket && [[ $(hello) == changed ]] && systemctl restart tollgate && [[ $(hello) == changed ]]'
+step "takes the ports of the socket unit, and nothing is refused while it is down" 'systemctl daemon-reload && systemctl start tollgate.socket && [[ $(waiting) == changed ]] && systemctl restart tollgate && [[ $(waiting) == changed ]]'
 systemctl stop tollgate.socket tollgate
 sed -i 's/authenticate: none/authentcate: none/' $yaml
 step "a wrong configuration is not tried again" '! systemctl start tollgate 2>/dev/null && until_so "[[ \$(systemctl is-active tollgate) == failed ]]" && [[ $(restarts) == 0 ]]'

@@ -97,6 +97,9 @@ pub(super) async fn reload_on_change(reloader: Arc<Reloader>) {
 /// only begun. Closed under their hands it would fail, and not all clients send it again.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// The same where another process serves and nobody waits for this one to end.
+const LAST_REQUESTS: Duration = Duration::from_secs(10);
+
 /// Ends the process in order: readiness fails, the load balancer gets time to see it, requests in
 /// progress get time to finish, and an idle gateway ends at once.
 pub(super) struct Drain {
@@ -161,8 +164,11 @@ impl Drain {
     /// Another process serves; clients are told to turn to it as they are answered.
     async fn leave(&self) {
         self.shared.start_draining();
-        let config = self.reloader.config();
-        self.until(Instant::now() + config.observe.drain_timeout, Self::is_over).await;
+        let begun = Instant::now();
+        let end = begun + self.reloader.config().observe.drain_timeout;
+        self.until(end.min(begun + LAST_REQUESTS), Self::is_over).await;
+        self.reloader.ports().close_idle();
+        self.until(end, Self::is_over).await;
     }
 }
 

@@ -187,11 +187,11 @@ impl Upgrader {
     }
 
     fn refuse_where_it_can_not_be(&self) -> Result<(), String> {
-        if self.stopped.load(Ordering::Acquire) {
-            return Err("the gateway is stopping".to_owned());
-        }
         if let Some(process) = *self.heir.borrow() {
             return Err(format!("process {process} has taken over already"));
+        }
+        if self.stopped.load(Ordering::Acquire) {
+            return Err("the gateway is stopping".to_owned());
         }
         if self.reloader.config().kafka.is_some() {
             return Err("gateways of a fleet hand their accounts to each other: restart them one \

@@ -33,6 +33,11 @@ impl Download {
         self.port
     }
 
+    /// Answers go on from now on.
+    pub fn begin(&self) {
+        self.ends.send_replace(false);
+    }
+
     /// Lets all answers come to their end.
     pub fn end(&self) {
         self.ends.send_replace(true);
