@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
-.PHONY: help setup kafka demo demo-fleet test chaos lint docs bench figures load install uninstall deb service fuzz
+.PHONY: help setup kafka demo demo-fleet test chaos upgrades lint docs bench figures load install uninstall deb service fuzz
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,9 @@ chaos: setup ## 1,000 faults against a fleet on real Kafka, judged by what clien
 	@scripts/kafka.sh fetch >/dev/null
 	@CHAOS_SEED=$${CHAOS_SEED:-$$RANDOM} CHAOS_FAULTS=$${CHAOS_FAULTS:-1000} CHAOS_BROKERS=$${CHAOS_BROKERS:-1,3} \
 		cargo test --test chaos the_count_is_exact_whatever_happens -- --nocapture
+
+upgrades: setup ## 100 upgrades and 100 restarts behind a socket under load: no request may fail, each use counts once
+	@cargo test --test e2e upgrade::a_hundred -- --ignored --nocapture
 
 lint: setup ## Format, lints, licences and sources
 	@cargo fmt --check

@@ -20,7 +20,7 @@ etc=$dest/etc/tollgate
 
 has_systemd() { [[ -z $dest && -d /run/systemd/system ]]; }
 
-files=("$dest$prefix/bin/tollgate" "$units/tollgate.service" "$dest/usr/lib/sysusers.d/tollgate.conf"
+files=("$dest$prefix/bin/tollgate" "$units/tollgate.service" "$units/tollgate.socket" "$dest/usr/lib/sysusers.d/tollgate.conf"
   "$share/man/man1/tollgate.1.gz" "$share/bash-completion/completions/tollgate"
   "$share/zsh/site-functions/_tollgate" "$share/fish/vendor_completions.d/tollgate.fish")
 
@@ -31,6 +31,7 @@ install_all() {
   install -d "$units"
   sed "s#/usr/bin/tollgate#$prefix/bin/tollgate#" conf/systemd/tollgate.service >"$units/tollgate.service"
   chmod 0644 "$units/tollgate.service"
+  install -m 0644 conf/systemd/tollgate.socket "$units/tollgate.socket"
   install -D -m 0644 conf/systemd/tollgate.sysusers "$dest/usr/lib/sysusers.d/tollgate.conf"
   install -d "$share"/{man/man1,bash-completion/completions,zsh/site-functions,fish/vendor_completions.d,doc/tollgate}
   "$program" man | gzip -9n >"$share/man/man1/tollgate.1.gz"

@@ -31,7 +31,7 @@ machine=$work/root
 DESTDIR=$machine "$root/scripts/install.sh" install "$bin" >/dev/null
 chroot "$machine" systemd-sysusers
 chroot "$machine" chgrp tollgate /etc/tollgate/tollgate.yaml
-mkdir -p "$machine/etc/systemd/system/tollgate.service.d"
+mkdir -p "$machine"/etc/systemd/system/tollgate.{service,socket}.d
 cat >"$machine/etc/tollgate/tollgate.yaml" <<'YAML'
 listen: [{ address: 127.0.0.1:80 }]
 admin: { address: 127.0.0.1:9901 }
@@ -59,11 +59,12 @@ step() { # what, command
 }
 pid() { systemctl show -p MainPID --value tollgate; }
 hello() { curl -s --max-time 5 http://127.0.0.1/hello; }
+waiting() { curl -s --max-time 60 http://127.0.0.1/hello; }
 status() { systemctl show -p StatusText --value tollgate; }
 restarts() { systemctl show -p NRestarts --value tollgate; }
 # Waits for a condition, with a bound.
 until_so() { for _ in $(seq 300); do eval "$1" >/dev/null 2>&1 && return 0; sleep 0.1; done; return 1; }
-export -f pid hello status restarts until_so
+export -f pid hello waiting status restarts until_so
 
 step "starts, and serves when systemctl returns" 'systemctl start tollgate && [[ $(hello) == hello ]]'
 step "runs as its own user, on port 80" '[[ $(stat -c %U /proc/$(pid)) == tollgate ]]'
@@ -76,12 +77,18 @@ sed -i 's/authenticate: none/authentcate: none/' $yaml
 step "a bad reload leaves the old configuration in use" 'systemctl reload tollgate; until_so "status | grep -q refused" && [[ $(hello) == changed && $(pid) == "$before" ]]'
 cp "$good" $yaml
 step "is good again after the next reload" 'systemctl reload tollgate; until_so "[[ \$(status) == serving ]]" && [[ $(hello) == changed ]]'
+step "upgrades, and systemd follows the new process" 'systemctl kill -s USR2 --kill-whom=main tollgate && until_so "[[ \$(pid) != $before && \$(hello) == changed && ! -e /proc/$before ]]"'
+before=$(pid); export before
+step "the new process is fed to the watchdog and reloads" 'sleep 5; [[ $(pid) == "$before" ]] && systemctl reload tollgate && until_so "[[ \$(status) == serving ]]" && [[ $(hello) == changed ]]'
 kill -STOP "$before"
 step "a gateway that is stuck is killed by the watchdog and started again" 'until_so "[[ \$(pid) != $before && \$(hello) == changed ]]" && journalctl -u tollgate | grep -qi "watchdog timeout"'
 before=$(pid); export before
 kill -KILL "$before"
 step "a crash is followed by a start" 'until_so "[[ \$(pid) != $before && \$(hello) == changed ]]"'
 step "stops in order" 'systemctl stop tollgate && journalctl -u tollgate | grep -q "\"stopped\"" && [[ $(systemctl show -p Result --value tollgate) == success ]]'
+printf '[Socket]\nListenStream=\nListenStream=127.0.0.1:80\n' >/etc/systemd/system/tollgate.socket.d/site.conf
+step "takes the ports of the socket unit, and nothing is refused while it is down" 'systemctl daemon-reload && systemctl start tollgate.socket && [[ $(waiting) == changed ]] && systemctl restart tollgate && [[ $(waiting) == changed ]]'
+systemctl stop tollgate.socket tollgate
 sed -i 's/authenticate: none/authentcate: none/' $yaml
 step "a wrong configuration is not tried again" '! systemctl start tollgate 2>/dev/null && until_so "[[ \$(systemctl is-active tollgate) == failed ]]" && [[ $(restarts) == 0 ]]'
 echo "  exposure by systemd-analyze security: $(systemd-analyze security tollgate --no-pager | tail -n 1)"

@@ -2,31 +2,48 @@
 
 mod routes;
 
-use std::net::SocketAddr;
+use std::net::TcpListener;
 
 use axum::Router;
-use tokio::net::TcpListener;
+
+use crate::gateway::AdminGate;
 
 pub use routes::router;
 
-/// The operators' port, bound.
+/// The operators' port.
 pub struct AdminPort {
-    listener: TcpListener,
+    socket: TcpListener,
 }
 
 impl AdminPort {
-    /// Takes the port.
-    ///
-    /// # Errors
-    /// The address is taken or not allowed.
-    pub async fn bind(address: SocketAddr) -> std::io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await? })
+    /// On a socket that listens and does not block.
+    pub fn new(socket: TcpListener) -> Self {
+        Self { socket }
     }
 
-    /// Serves until the process ends.
-    pub async fn serve(self, router: Router) {
-        if let Err(error) = axum::serve(self.listener, router).await {
-            tracing::error!(%error, "the admin port has failed");
+    /// Serves whenever the gate is open, until the process ends. Calls that are being answered
+    /// when it shuts are answered.
+    pub async fn serve(self, router: Router, gate: AdminGate) {
+        loop {
+            gate.until_open().await;
+            if let Err(error) = self.begin(&router, &gate) {
+                tracing::error!(%error, "the admin port has failed");
+            }
+            gate.until_shut().await;
         }
+    }
+
+    fn begin(&self, router: &Router, gate: &AdminGate) -> std::io::Result<()> {
+        let socket = tokio::net::TcpListener::from_std(self.socket.try_clone()?)?;
+        let (round, shut) = (gate.round(), gate.clone());
+        let serving = axum::serve(socket, router.clone())
+            .with_graceful_shutdown(async move { shut.until_shut().await });
+        tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the admin port has failed");
+            }
+            drop(round);
+        });
+        Ok(())
     }
 }

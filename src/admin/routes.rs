@@ -29,6 +29,7 @@ pub fn router(control: Control) -> Router {
     let desk = Desk { control };
     let changing = Router::new()
         .route("/reload", post(reload))
+        .route("/upgrade", post(upgrade))
         .route("/quotas/{account}/reset", post(reset_quotas))
         .route("/cache/purge", post(purge))
         .layer(middleware::from_fn_with_state(desk.clone(), with_token));
@@ -174,6 +175,13 @@ async fn purge(State(desk): Tool, body: Result<Json<PurgeBody>, JsonRejection>) 
 
 async fn reload(State(desk): Tool) -> Response {
     match desk.control.reload().await {
+        Ok(done) => Json(done).into_response(),
+        Err(error) => problem(StatusCode::CONFLICT, &error),
+    }
+}
+
+async fn upgrade(State(desk): Tool) -> Response {
+    match desk.control.upgrade().await {
         Ok(done) => Json(done).into_response(),
         Err(error) => problem(StatusCode::CONFLICT, &error),
     }

@@ -162,6 +162,24 @@ fn escaped(account: &str) -> String {
     utf8_percent_encode(account, NON_ALPHANUMERIC).to_string()
 }
 
+/// For the new process to be prepared and take over, or to fail and the old one to serve again.
+const UPGRADE: Duration = Duration::from_secs(150);
+
+/// Has a new process take over, and says which.
+pub(super) fn upgrade(out: &mut Output, admin: &AdminArgs) -> Exit {
+    let answer = call_within(UPGRADE, admin, reqwest::Method::POST, "/upgrade", None);
+    show_answer(out, admin, answer, |out, done| {
+        let text = |name: &str| done[name].as_str().unwrap_or_default().to_owned();
+        out.line(format_args!(
+            "process {} has taken over: {} ({}); process {} ends what it has begun",
+            done["process"],
+            text("version"),
+            text("commit"),
+            done["replaced"],
+        ));
+    })
+}
+
 fn run(
     out: &mut Output,
     admin: &AdminArgs,
@@ -170,7 +188,18 @@ fn run(
     body: Option<Value>,
     show: impl FnOnce(&mut Output, &Value),
 ) -> Exit {
-    match call(admin, method, path, body) {
+    show_answer(out, admin, call(admin, method, path, body), show)
+}
+
+type Called = Result<(reqwest::StatusCode, Value), Box<dyn std::error::Error>>;
+
+fn show_answer(
+    out: &mut Output,
+    admin: &AdminArgs,
+    called: Called,
+    show: impl FnOnce(&mut Output, &Value),
+) -> Exit {
+    match called {
         Ok((status, answer)) if status.is_success() => {
             if admin.json {
                 out.line(format_args!("{answer:#}"));
@@ -201,15 +230,20 @@ fn not_reached(admin: &AdminArgs, error: &dyn std::error::Error) -> Exit {
     Exit::Unreachable
 }
 
-fn call(
+fn call(admin: &AdminArgs, method: reqwest::Method, path: &str, body: Option<Value>) -> Called {
+    call_within(Duration::from_secs(10), admin, method, path, body)
+}
+
+fn call_within(
+    within: Duration,
     admin: &AdminArgs,
     method: reqwest::Method,
     path: &str,
     body: Option<Value>,
-) -> Result<(reqwest::StatusCode, Value), Box<dyn std::error::Error>> {
+) -> Called {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
+        let client = reqwest::Client::builder().timeout(within).build()?;
         let url = format!("{}{path}", admin.admin.trim_end_matches('/'));
         let mut request = client.request(method, url);
         if let Some(token) = &admin.token {

@@ -14,6 +14,7 @@ Examples:
   tollgate explain tollgate.yaml GET https://api.bank.example/accounts/4711/summary
   tollgate quota show 4711 --admin http://127.0.0.1:9901
   tollgate fleet --admin http://127.0.0.1:9901
+  tollgate upgrade --admin http://127.0.0.1:9901
 
 Exit status:
   0  done
@@ -34,7 +35,8 @@ pub struct Args {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve requests until stopped; SIGHUP loads the configuration again.
+    /// Serve requests until stopped; SIGHUP loads the configuration again, SIGUSR2 has the program
+    /// that now stands in this one's place take over.
     Run {
         /// The configuration.
         #[arg(long, short, env = "TOLLGATE_CONFIG", value_name = "FILE")]
@@ -75,6 +77,13 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: QuotaCommand,
+        /// The gateway.
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Have the program that now stands in the gateway's place take over from it, with its
+    /// configuration read anew. No request fails; if the new process does, the old one serves on.
+    Upgrade {
         /// The gateway.
         #[command(flatten)]
         admin: AdminArgs,

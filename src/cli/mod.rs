@@ -70,6 +70,7 @@ fn answer(command: Command, out: &mut Output) -> Exit {
             QuotaCommand::Show { account } => admin_client::show_quota(out, &admin, &account),
             QuotaCommand::Reset { account } => admin_client::reset_quota(out, &admin, &account),
         },
+        Command::Upgrade { admin } => admin_client::upgrade(out, &admin),
         Command::Fleet { admin } => admin_client::show_fleet(out, &admin),
         Command::Ready { admin } => admin_client::show_readiness(out, &admin),
         Command::Cache { command, admin } => match command {

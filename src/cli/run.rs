@@ -1,3 +1,4 @@
+use std::net::TcpListener;
 use std::path::Path;
 
 use rustix::fs::Mode;
@@ -5,14 +6,26 @@ use rustix::fs::Mode;
 use super::{Exit, limits, log};
 use crate::admin::{AdminPort, router};
 use crate::config;
-use crate::gateway::{self, Started};
+use crate::gateway::{self, Origin, Started};
 
 /// Serves until stopped.
 pub(super) fn run(path: &Path) -> Exit {
+    // First of all: it looks into the environment, which other threads must not see change.
+    let origin = match Origin::find() {
+        Ok(origin) => origin,
+        Err(error) => return cannot_start(&error),
+    };
+    let predecessor = origin.predecessor.clone();
+    let refuse = |reason: &dyn ToString| {
+        if let Some(predecessor) = &predecessor {
+            predecessor.refuse(reason);
+        }
+    };
     let config = match config::load(path) {
         Ok(config) => config,
         Err(problems) => {
             eprintln!("{problems}");
+            refuse(&problems);
             return Exit::Refused;
         }
     };
@@ -20,27 +33,27 @@ pub(super) fn run(path: &Path) -> Exit {
     limits::raise_open_files(&config);
     // Counts, keys and kept answers are this user's alone, in whatever way a file of them is made.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let admin = config.admin.clone();
-    let started = match gateway::start(path, config) {
+    let mut started = match gateway::start(path, config, origin) {
         Ok(started) => started,
         Err(error) => {
-            eprintln!("tollgate can't start: {error}");
-            return Exit::Failed;
+            refuse(&error);
+            return cannot_start(&error);
         }
     };
-    if let Some(admin) = admin
-        && let Err(error) = serve_admin(&started, &admin)
-    {
-        eprintln!("tollgate can't start: admin.address {}: {error}", admin.address);
-        return Exit::Failed;
+    if let Some(socket) = started.admin_socket() {
+        serve_admin(&started, socket);
     }
     started.serve();
     Exit::Done
 }
 
-fn serve_admin(started: &Started, admin: &config::model::Admin) -> std::io::Result<()> {
-    let port = started.runtime().block_on(AdminPort::bind(admin.address))?;
-    let router = router(started.control());
-    started.runtime().spawn(port.serve(router));
-    Ok(())
+fn cannot_start(error: &impl std::fmt::Display) -> Exit {
+    eprintln!("tollgate can't start: {error}");
+    Exit::Failed
+}
+
+fn serve_admin(started: &Started, socket: TcpListener) {
+    let control = started.control();
+    let gate = control.gate().clone();
+    started.runtime().spawn(AdminPort::new(socket).serve(router(control), gate));
 }

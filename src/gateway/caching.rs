@@ -13,6 +13,7 @@ use pingora_proxy::Session;
 
 use super::context::Context;
 use super::shared::Shared;
+use crate::account::AccountKey;
 use crate::config::model::{Action, CachePolicy};
 use crate::observe::{Source, Stage};
 use crate::vault::{self, VaultError};
@@ -21,7 +22,7 @@ use crate::vault::{self, VaultError};
 /// accounts is not kept: a change of any of them would have to find it.
 fn policy<'a>(session: &Session, context: &'a Context) -> Option<&'a CachePolicy> {
     let policy = context.plan.as_ref()?.route.cache.as_ref()?;
-    if context.account_keys.len() > 1 {
+    if context.account_keys.len() > 1 || context.cache_is_elsewhere {
         return None;
     }
     let header = session.req_header();
@@ -152,15 +153,29 @@ pub(super) async fn invalidate(shared: &Shared, status: StatusCode, context: &Co
         return;
     }
     for account in &context.account_keys {
-        match shared.vault.purge_changed(account).await {
-            Ok(_) => {}
-            // A metric says how many are; nobody is given an old answer by this gateway.
-            Err(error @ VaultError::Owed) => {
-                tracing::debug!(%account, %error, "other gateways will hear of the change later");
-            }
-            Err(error) => {
-                tracing::error!(%account, %error, "answers about a changed account are not gone for good");
-            }
+        if let Err(error) = account_changed(shared, account).await {
+            tracing::error!(%account, error, "answers about a changed account are not gone for good");
         }
+    }
+}
+
+/// Removes the answers about an account that was changed, here or in the process that has them.
+///
+/// # Errors
+/// Why they may come back.
+pub(super) async fn account_changed(shared: &Shared, account: &AccountKey) -> Result<(), String> {
+    if let Some(successor) = shared.successor()
+        && successor.account_changed(account).await?
+    {
+        return Ok(());
+    }
+    match shared.vault.purge_changed(account).await {
+        Ok(_) => Ok(()),
+        // A metric says how many are; nobody is given an old answer by this gateway.
+        Err(error @ VaultError::Owed) => {
+            tracing::debug!(%account, %error, "other gateways will hear of the change later");
+            Ok(())
+        }
+        Err(error) => Err(error.to_string()),
     }
 }

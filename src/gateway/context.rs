@@ -44,6 +44,8 @@ pub struct Context {
     pub(super) arrival: Arrival,
     /// Another gateway asked for something; no client is behind it.
     pub(super) is_errand: bool,
+    /// The kept answers are another process's.
+    pub(super) cache_is_elsewhere: bool,
     /// What the gateway that passed it on says of it.
     pub(super) passport: Option<Passport>,
     /// The other end of the connection on which the client sent it.
@@ -139,6 +141,7 @@ impl Context {
             snapshot,
             arrival,
             is_errand: false,
+            cache_is_elsewhere: false,
             passport: None,
             peer: IpAddr::from([0, 0, 0, 0]),
             head: RequestHead::default(),

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::reload::{Reloaded, Reloader};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
+use super::upgrade::{AdminGate, Upgraded, Upgrader};
 use super::views;
 use crate::account::AccountKey;
 use crate::config::model::Secret;
@@ -22,6 +23,7 @@ pub struct Control {
     shared: Arc<Shared>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     reloader: Arc<Reloader>,
+    upgrader: Arc<Upgrader>,
 }
 
 /// Whether the gateway should get requests, and if not why.
@@ -53,8 +55,9 @@ impl Control {
         shared: Arc<Shared>,
         snapshot: Arc<ArcSwap<Snapshot>>,
         reloader: Arc<Reloader>,
+        upgrader: Arc<Upgrader>,
     ) -> Self {
-        Self { shared, snapshot, reloader }
+        Self { shared, snapshot, reloader, upgrader }
     }
 
     /// Ready unless stopping, the ledger can't be asked yet, or a provider of some route has no keys
@@ -230,6 +233,22 @@ impl Control {
         };
         let revision = &self.snapshot.load().config.revision;
         Ok(json!({ "changed": changed, "revision": revision }))
+    }
+
+    /// Has the program that now stands at this one's place take over.
+    ///
+    /// # Errors
+    /// Why it did not; this process serves on.
+    pub async fn upgrade(&self) -> Result<Upgraded, String> {
+        let upgrader = self.upgrader.clone();
+        // Whoever asked may go; what was begun comes to its end.
+        let upgrading = tokio::spawn(async move { upgrader.upgrade().await });
+        upgrading.await.map_err(|error| error.to_string())?
+    }
+
+    /// Whether the operators' port is to accept.
+    pub fn gate(&self) -> &AdminGate {
+        self.upgrader.admin()
     }
 
     fn key(&self, account: &str) -> Result<AccountKey, AccountError> {

@@ -25,12 +25,15 @@ mod proxy;
 mod reload;
 mod respond;
 mod serve;
+mod serve_error;
 mod shared;
 mod shown;
 mod signals;
 mod snapshot;
 mod standing;
+mod state;
 mod supervisor;
+mod upgrade;
 mod views;
 
 pub use context::Context;
@@ -40,8 +43,12 @@ pub use keyfile::KeyFileError;
 pub use problem::{Problem, describe};
 pub use proxy::Gateway;
 pub use reload::{LastReload, Reloaded, Reloader};
-pub use serve::{ServeError, Started, start};
-pub use shared::{Parts, Shared};
+pub use serve::{Started, start};
+pub use serve_error::ServeError;
+pub use shared::{Ground, Parts, Shared};
 pub use snapshot::{Snapshot, SnapshotError};
+pub use upgrade::{
+    AdminGate, AdminRound, Origin, OriginError, Predecessor, Program, Successor, Upgraded, Upgrader,
+};
 
 pub use crate::journal::topics;

@@ -56,7 +56,9 @@ impl ProxyHttp for Gateway {
     fn new_ctx(&self) -> Context {
         let in_progress = self.shared.metrics.request_started();
         let (snapshot, now) = (self.snapshot.load_full(), self.shared.clock.now());
-        Context::new(self.arrival, snapshot, now, in_progress)
+        let mut context = Context::new(self.arrival, snapshot, now, in_progress);
+        context.cache_is_elsewhere = self.shared.is_giving();
+        context
     }
 
     fn init_downstream_modules(&self, modules: &mut HttpModules) {

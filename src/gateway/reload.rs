@@ -94,6 +94,11 @@ impl Reloader {
         &self.ports
     }
 
+    /// The configuration in use.
+    pub(super) fn config(&self) -> Arc<Config> {
+        self.snapshot.load().config.clone()
+    }
+
     /// Loads, checks, builds and swaps. Must run where background tasks can be started.
     ///
     /// # Errors
@@ -143,7 +148,7 @@ impl Reloader {
             return Err(format!("this needs a restart:\n  {}", restarts.join("\n  ")));
         }
         let revision = new.revision.clone();
-        let next = Snapshot::build(Arc::new(new), &self.shared, Some(&current))
+        let next = Snapshot::build(Arc::new(new), &self.shared.ground(), Some(&current))
             .map_err(|error| error.to_string())?;
         let ports =
             self.ports.prepare(&next.config.all_listeners()).map_err(|error| error.to_string())?;

@@ -1,7 +1,8 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::supervisor::Supervisor;
+use super::upgrade::Successor;
 use crate::account::{AccountHasher, Fleet};
 use crate::auth::{Keyrings, TokenCache};
 use crate::limit::Limits;
@@ -21,7 +22,7 @@ pub struct Shared {
     /// One line a request.
     pub access_log: AccessLog,
     /// Identity providers' keys.
-    pub keyrings: Keyrings,
+    pub keyrings: Arc<Keyrings>,
     /// Verified tokens.
     pub tokens: Arc<TokenCache>,
     /// Rates and requests in progress.
@@ -39,18 +40,42 @@ pub struct Shared {
     /// The service manager.
     pub supervisor: Supervisor,
     draining: AtomicBool,
+    giving: AtomicBool,
+    successor: Mutex<Option<Arc<Successor>>>,
 }
 
-/// The parts that [`Shared`] is made of.
-pub struct Parts {
+/// What needs no state: enough to make a configuration ready.
+#[derive(Clone)]
+pub struct Ground {
     /// See [`Shared::clock`].
     pub clock: Arc<dyn Clock>,
     /// See [`Shared::metrics`].
     pub metrics: Arc<Metrics>,
+    /// See [`Shared::keyrings`].
+    pub keyrings: Arc<Keyrings>,
+    /// See [`Shared::tokens`].
+    pub tokens: Arc<TokenCache>,
+    /// See [`Shared::resolver`].
+    pub resolver: Arc<Resolver>,
+}
+
+impl Ground {
+    /// What clusters need.
+    pub(super) fn for_upstream(&self) -> upstream::Shared {
+        upstream::Shared {
+            resolver: self.resolver.clone(),
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+}
+
+/// The parts that [`Shared`] is made of.
+pub struct Parts {
+    /// What needs no state.
+    pub ground: Ground,
     /// See [`Shared::access_log`].
     pub access_log: AccessLog,
-    /// See [`Shared::keyrings`].
-    pub keyrings: Keyrings,
     /// See [`Shared::accounts`].
     pub accounts: AccountHasher,
     /// See [`Shared::quotas`].
@@ -59,37 +84,66 @@ pub struct Parts {
     pub fleet: Option<Arc<Fleet>>,
     /// See [`Shared::vault`].
     pub vault: &'static Vault,
-    /// See [`Shared::resolver`].
-    pub resolver: Arc<Resolver>,
 }
 
 impl Shared {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
+        let Ground { clock, metrics, keyrings, tokens, resolver } = parts.ground;
         Self {
-            metrics: parts.metrics,
+            metrics,
             access_log: parts.access_log,
-            keyrings: parts.keyrings,
-            tokens: Arc::new(TokenCache::new()),
-            limits: Limits::new(parts.clock.clone()),
+            keyrings,
+            tokens,
+            limits: Limits::new(clock.clone()),
             accounts: parts.accounts,
             quotas: parts.quotas,
             fleet: parts.fleet,
             vault: parts.vault,
-            resolver: parts.resolver,
-            clock: parts.clock,
+            resolver,
+            clock,
             supervisor: Supervisor::default(),
             draining: AtomicBool::new(false),
+            giving: AtomicBool::new(false),
+            successor: Mutex::default(),
         }
     }
 
-    /// What clusters need.
-    pub(super) fn for_upstream(&self) -> upstream::Shared {
-        upstream::Shared {
-            resolver: self.resolver.clone(),
+    /// What of it needs no state.
+    pub(super) fn ground(&self) -> Ground {
+        Ground {
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
+            keyrings: self.keyrings.clone(),
+            tokens: self.tokens.clone(),
+            resolver: self.resolver.clone(),
         }
+    }
+
+    /// From now on the state is another process's, or about to be: kept answers are not given any
+    /// more, since that process may know that they are no longer true.
+    pub(super) fn begin_giving(&self, to: Arc<Successor>) {
+        *self.successor.lock().unwrap_or_else(PoisonError::into_inner) = Some(to);
+        self.giving.store(true, Ordering::Release);
+    }
+
+    /// The state is this process's again.
+    pub(super) fn end_giving(&self) {
+        self.giving.store(false, Ordering::Release);
+        *self.successor.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether the state is another process's, or about to be.
+    pub(super) fn is_giving(&self) -> bool {
+        self.giving.load(Ordering::Acquire)
+    }
+
+    /// The process that has the state, or is about to.
+    pub(super) fn successor(&self) -> Option<Arc<Successor>> {
+        if !self.is_giving() {
+            return None;
+        }
+        self.successor.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From now on readiness fails and connections are closed after their answer.

@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::reload::{Reloaded, Reloader};
 use super::shared::Shared;
-use super::snapshot::Snapshot;
+use super::upgrade::{Predecessor, Upgrader};
 use crate::config::Watcher;
 
 /// For other gateways to take this one's partitions. Kafka's group shares them out anew within
@@ -27,6 +26,7 @@ const LEEWAY: Duration = Duration::from_secs(15);
 /// they are taken before anybody is told that the gateway is ready.
 pub(super) struct Signals {
     pub hangup: Signal,
+    pub upgrade: Signal,
     pub stop: Stop,
 }
 
@@ -39,10 +39,11 @@ pub(super) struct Stop {
 impl Signals {
     /// Must be called within a runtime.
     pub fn take() -> io::Result<Self> {
-        let [hangup, terminate, interrupt] =
-            [SignalKind::hangup(), SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+        let (hangup, upgrade) =
+            (signal(SignalKind::hangup())?, signal(SignalKind::user_defined2())?);
+        let [terminate, interrupt] = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
         let stop = Stop { terminate: terminate?, interrupt: interrupt? };
-        Ok(Self { hangup: hangup?, stop })
+        Ok(Self { hangup, upgrade, stop })
     }
 }
 
@@ -58,6 +59,14 @@ pub(super) async fn reload_on_hangup(
         if let Ok(Reloaded::Unchanged) = reloader.reload().await {
             tracing::info!("the configuration was read again: nothing has changed");
         }
+    }
+}
+
+/// SIGUSR2: the program that now stands at this one's place takes over.
+pub(super) async fn upgrade_on_signal(mut signal: Signal, upgrader: Arc<Upgrader>) {
+    while signal.recv().await.is_some() {
+        // What came of it is logged and counted.
+        let _ = upgrader.upgrade().await;
     }
 }
 
@@ -84,24 +93,82 @@ pub(super) async fn reload_on_change(reloader: Arc<Reloader>) {
     }
 }
 
+/// For clients that may be sending a request just now, on connections that wait for one or have
+/// only begun. Closed under their hands it would fail, and not all clients send it again.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The same where another process serves and nobody waits for this one to end.
+const LAST_REQUESTS: Duration = Duration::from_secs(10);
+
 /// Ends the process in order: readiness fails, the load balancer gets time to see it, requests in
 /// progress get time to finish, and an idle gateway ends at once.
 pub(super) struct Drain {
     shared: Arc<Shared>,
-    snapshot: Arc<ArcSwap<Snapshot>>,
+    reloader: Arc<Reloader>,
+    upgrader: Arc<Upgrader>,
+    predecessor: Option<Predecessor>,
     stop: Mutex<Stop>,
 }
 
 impl Drain {
-    pub fn new(stop: Stop, shared: Arc<Shared>, snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
-        Self { shared, snapshot, stop: Mutex::new(stop) }
+    pub fn new(
+        stop: Stop,
+        shared: Arc<Shared>,
+        reloader: Arc<Reloader>,
+        upgrader: Arc<Upgrader>,
+        predecessor: Option<Predecessor>,
+    ) -> Self {
+        Self { shared, reloader, upgrader, predecessor, stop: Mutex::new(stop) }
     }
 
-    async fn until_idle(&self, within: Duration) {
-        let end = Instant::now() + within;
-        while self.shared.metrics.in_progress() > 0 && Instant::now() < end {
+    /// Waits until something is over, no longer than to the end given.
+    async fn until(&self, end: Instant, over: impl Fn(&Self) -> bool) {
+        while !over(self) && Instant::now() < end {
             sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.shared.metrics.in_progress() == 0
+    }
+
+    fn is_empty(&self) -> bool {
+        self.is_idle() && self.reloader.ports().connections() == 0
+    }
+
+    /// The same, and nobody needs this process to pass anything on either.
+    fn is_over(&self) -> bool {
+        let predecessor_gone = self.predecessor.as_ref().is_none_or(Predecessor::is_gone);
+        self.is_empty() && self.upgrader.admin().is_quiet() && predecessor_gone
+    }
+
+    /// SIGTERM or SIGINT.
+    async fn end(&self, wait: Duration) {
+        let config = self.reloader.config();
+        let timeout = config.observe.drain_timeout;
+        self.shared.supervisor.stopping(wait + HAND_OVER + timeout + LEEWAY);
+        tracing::info!("stopping: readiness fails, requests in progress may finish");
+        self.shared.start_draining();
+        sleep(wait).await;
+        if self.upgrader.keeps_sockets() {
+            self.reloader.ports().shut().await;
+        }
+        // Before any port closes: what still comes is passed on to the partitions' new owners.
+        self.shared.quotas.hand_over(HAND_OVER).await;
+        let end = Instant::now() + timeout;
+        self.until(end, Self::is_idle).await;
+        self.until(Instant::now() + LINGER, Self::is_empty).await;
+        self.until(end, Self::is_idle).await;
+    }
+
+    /// Another process serves; clients are told to turn to it as they are answered.
+    async fn leave(&self) {
+        self.shared.start_draining();
+        let begun = Instant::now();
+        let end = begun + self.reloader.config().observe.drain_timeout;
+        self.until(end.min(begun + LAST_REQUESTS), Self::is_over).await;
+        self.reloader.ports().close_idle();
+        self.until(end, Self::is_over).await;
     }
 }
 
@@ -111,18 +178,15 @@ impl ShutdownSignalWatch for Drain {
         let mut stop = self.stop.lock().await;
         let Stop { terminate, interrupt } = &mut *stop;
         let wait = tokio::select! {
-            _ = terminate.recv() => self.snapshot.load().config.observe.drain_wait,
+            _ = terminate.recv() => Some(self.reloader.config().observe.drain_wait),
             // A person at the keyboard waits for no load balancer.
-            _ = interrupt.recv() => Duration::ZERO,
+            _ = interrupt.recv() => Some(Duration::ZERO),
+            _ = self.upgrader.until_replaced() => None,
         };
-        let timeout = self.snapshot.load().config.observe.drain_timeout;
-        self.shared.supervisor.stopping(wait + HAND_OVER + timeout + LEEWAY);
-        tracing::info!("stopping: readiness fails, requests in progress may finish");
-        self.shared.start_draining();
-        sleep(wait).await;
-        // Before any port closes: what still comes is passed on to the partitions' new owners.
-        self.shared.quotas.hand_over(HAND_OVER).await;
-        self.until_idle(timeout).await;
+        match (wait, self.upgrader.stop().await) {
+            (Some(wait), None) => self.end(wait).await,
+            (_, _) => self.leave().await,
+        }
         ShutdownSignal::GracefulTerminate
     }
 }

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use super::shared::Shared;
+use super::shared::Ground;
 use crate::auth::Authenticator;
 use crate::compose::Composer;
 use crate::config::model::{Action, Config, Route};
@@ -66,25 +66,25 @@ impl Snapshot {
     /// See [`SnapshotError`].
     pub fn build(
         config: Arc<Config>,
-        shared: &Shared,
+        ground: &Ground,
         previous: Option<&Self>,
     ) -> Result<Self, SnapshotError> {
         let clusters = Clusters::new(
             &config.clusters,
             previous.map(|snapshot| &snapshot.clusters),
-            shared.for_upstream(),
+            ground.for_upstream(),
         )?;
         let mut authenticators = Authenticators::default();
         let plans = config
             .routes
             .iter()
             .map(|route| {
-                let authenticator = authenticators.of(route, shared)?;
-                RoutePlan::build(route, authenticator, shared, &clusters).map(Arc::new)
+                let authenticator = authenticators.of(route, ground)?;
+                RoutePlan::build(route, authenticator, ground, &clusters).map(Arc::new)
             })
             .collect::<Result<Vec<_>, _>>()?;
         let table = RouteTable::new(&config.routes);
-        Ok(Self { config, clusters, table, plans, clock: shared.clock.clone() })
+        Ok(Self { config, clusters, table, plans, clock: ground.clock.clone() })
     }
 
     /// The wall clock that requests of this snapshot go by.
@@ -105,7 +105,7 @@ impl Authenticators {
     fn of(
         &mut self,
         route: &Route,
-        shared: &Shared,
+        ground: &Ground,
     ) -> Result<Option<Arc<Authenticator>>, SnapshotError> {
         if route.authenticate.is_empty() {
             return Ok(None);
@@ -114,8 +114,8 @@ impl Authenticators {
         match self.0.entry(providers) {
             Entry::Occupied(known) => Ok(Some(known.get().clone())),
             Entry::Vacant(place) => {
-                let tokens = shared.tokens.clone();
-                let made = Authenticator::new(&route.authenticate, &shared.keyrings, tokens)?;
+                let tokens = ground.tokens.clone();
+                let made = Authenticator::new(&route.authenticate, &ground.keyrings, tokens)?;
                 Ok(Some(place.insert(Arc::new(made)).clone()))
             }
         }
@@ -126,7 +126,7 @@ impl RoutePlan {
     fn build(
         route: &Arc<Route>,
         authenticator: Option<Arc<Authenticator>>,
-        shared: &Shared,
+        ground: &Ground,
         clusters: &Clusters,
     ) -> Result<Self, SnapshotError> {
         let find = |name: &Arc<str>| {
@@ -139,7 +139,7 @@ impl RoutePlan {
                 plan.clone(),
                 &route.request.headers,
                 clusters,
-                shared.metrics.clone(),
+                ground.metrics.clone(),
             )?)),
             Action::Redirect { .. } | Action::Answer { .. } => Target::Gateway,
         };

@@ -68,6 +68,19 @@ pub trait Journal: Send + Sync {
     /// Gives its share up for good, so that it is proposed to others.
     async fn resign(&self);
 
+    /// Lets go of everything that another process needs to open the same journal, once what was
+    /// appended is durable. Until it is [regained](Journal::regain), appends fail and tails stand
+    /// still. A journal that several processes can have open does nothing.
+    async fn release(&self) {}
+
+    /// Takes back what was released.
+    ///
+    /// # Errors
+    /// It can't be opened. It is tried again, as after a failure of the disk.
+    async fn regain(&self) -> Result<(), JournalError> {
+        Ok(())
+    }
+
     /// What is wrong with the journal as a whole just now, in words for an operator.
     fn trouble(&self) -> Option<String>;
 

@@ -34,7 +34,7 @@ pub(super) enum Arrival {
     Late,
     /// Something that isn't the protocol agreed on.
     Garbage,
-    /// The end: the client went, or said nothing for the idle time, or the gateway stops.
+    /// The end: the client went, or said nothing for the idle time, or the gateway ends.
     Over,
 }
 
@@ -44,9 +44,9 @@ pub(super) async fn next(
     stream: &mut ClientStream,
     expected: Expected,
     limits: &ListenerLimits,
-    shutdown: &mut ShutdownWatch,
+    closing: &mut ShutdownWatch,
 ) -> Arrival {
-    if stream.ahead().is_empty() && !begins(stream, limits, shutdown).await {
+    if stream.ahead().is_empty() && !begins(stream, limits, closing).await {
         return Arrival::Over;
     }
     let began = Instant::now();
@@ -70,15 +70,15 @@ fn may_be_http2(expected: Expected, ahead: &[u8]) -> bool {
 async fn begins(
     stream: &mut ClientStream,
     limits: &ListenerLimits,
-    shutdown: &mut ShutdownWatch,
+    closing: &mut ShutdownWatch,
 ) -> bool {
     tokio::select! {
-        // What has come already is served, even when the gateway stops.
+        // What has come already is served, even when the gateway ends.
         biased;
         read = timeout(limits.idle_timeout, stream.read_ahead()) => {
             matches!(read, Ok(Ok(count)) if count > 0)
         }
-        _ = shutdown.wait_for(|stop| *stop) => false,
+        _ = closing.wait_for(|stop| *stop) => false,
     }
 }
 

@@ -59,10 +59,6 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Door<A> {
         self.serve(Box::new(stream), shutdown).await;
         None
     }
-
-    async fn cleanup(&self) {
-        self.app.http_cleanup().await;
-    }
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Door<A> {
@@ -130,11 +126,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> Door<A> {
     async fn serve(&self, mut stream: Box<ClientStream>, shutdown: &ShutdownWatch) {
         let connection = stream.connection().clone();
         let limits = &connection.listener.limits;
-        let mut stopping = shutdown.clone();
+        let mut closing = self.port.closing();
         let mut expected = expected_first(&stream);
         let mut carried = None;
         loop {
-            match next(&mut stream, expected, limits, &mut stopping).await {
+            match next(&mut stream, expected, limits, &mut closing).await {
                 Arrival::Http1 => {}
                 Arrival::Http2 => {
                     let metrics = self.port.metrics().clone();

@@ -16,6 +16,24 @@ pub enum ListenerError {
         /// What the system said.
         source: io::Error,
     },
+    /// The service manager passed something that is no listening socket of TCP.
+    #[error("the service manager passed a socket that can't be used: {source}")]
+    BadSocket {
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// The service manager passed sockets, but none for this port.
+    #[error(
+        "the service manager passed sockets, but no socket for {0}: add `ListenStream={0}` to the \
+         socket unit, or start without it"
+    )]
+    NotGiven(SocketAddr),
+    /// The service manager passed a socket that no port of the configuration has.
+    #[error(
+        "the service manager passed a socket for {0}, which is no port of the configuration: take \
+         it out of the socket unit, or add it to `listen`"
+    )]
+    NotWanted(SocketAddr),
     /// A file can't be read.
     #[error("cannot read {path}: {source}", path = path.display())]
     Read {

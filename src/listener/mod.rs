@@ -21,6 +21,7 @@ mod certificates;
 mod connection;
 mod door;
 mod error;
+mod gate;
 mod head;
 mod http2;
 mod outgoing;
@@ -28,6 +29,7 @@ mod port;
 mod ports;
 mod seats;
 mod sketch;
+mod sockets;
 mod stream;
 mod target;
 mod tls;
@@ -35,7 +37,8 @@ mod tls;
 pub use connection::{Connection, body_timeout, timed_out};
 pub use error::ListenerError;
 pub use port::{EarlyAnswer, EarlyRequest, ListenerView};
-pub use ports::{Ports, PortsHandle, PreparedPorts, Sockets};
+pub use ports::{Ports, PortsHandle, PreparedPorts};
+pub use sockets::Sockets;
 pub use tls::CertificateView;
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use serde::Serialize;
+use tokio::sync::watch;
 
 use super::certificates::PemFiles;
 use super::error::ListenerError;
@@ -46,6 +47,7 @@ pub(super) struct Port {
     seats: Arc<Seats>,
     metrics: Arc<Metrics>,
     answers: Arc<dyn EarlyAnswer>,
+    closing: watch::Receiver<bool>,
     trouble: Mutex<Option<String>>,
 }
 
@@ -98,6 +100,7 @@ impl Port {
         settings: Settings,
         metrics: Arc<Metrics>,
         answers: Arc<dyn EarlyAnswer>,
+        closing: watch::Receiver<bool>,
     ) -> Self {
         Self {
             address,
@@ -105,6 +108,7 @@ impl Port {
             seats: Arc::default(),
             metrics,
             answers,
+            closing,
             trouble: Mutex::default(),
         }
     }
@@ -128,6 +132,11 @@ impl Port {
 
     pub fn answers(&self) -> &dyn EarlyAnswer {
         &*self.answers
+    }
+
+    /// Whether connections that wait for a request are to end.
+    pub fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.clone()
     }
 
     pub fn replace(&self, settings: Settings) {

@@ -1,4 +1,3 @@
-use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,10 +11,13 @@ use pingora::listeners::ListenerConfig;
 use pingora::server::{Fds, ListenFds, ShutdownWatch};
 use pingora::services::Service;
 use pingora::services::listening;
+use tokio::sync::watch;
 
 use super::door::Door;
 use super::error::ListenerError;
+use super::gate::Gate;
 use super::port::{EarlyAnswer, ListenerView, Port, Settings};
+use super::sockets::Sockets;
 use crate::config::model::Listener;
 use crate::observe::Metrics;
 
@@ -23,23 +25,9 @@ use crate::observe::Metrics;
 /// way of a link, as Kubernetes does it, shows no other sign that could be relied on.
 const REFRESH_EVERY: Duration = Duration::from_secs(10);
 
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 65_535;
-
-/// Where the listening sockets come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sockets {
-    /// They are opened now.
-    Open,
-    /// The process that this one replaces hands them over when the server starts (Pingora's
-    /// `--upgrade`): it still has the ports, so they can't be opened.
-    Inherit,
-}
-
 /// All ports of the gateway, as one Pingora service: they share its threads.
 pub struct Ports<A> {
-    doors: Vec<listening::Service<Door<A>>>,
-    sockets: Vec<(SocketAddr, TcpListener)>,
+    entrances: Vec<Entrance<A>>,
     handle: PortsHandle,
     /// Threads; `None` takes the server's setting.
     pub threads: Option<usize>,
@@ -47,12 +35,20 @@ pub struct Ports<A> {
     chore: Mutex<Option<BoxFuture<'static, ()>>>,
 }
 
-/// Looks at ports and replaces their settings while they run.
+/// One port, and what serves its requests.
+struct Entrance<A> {
+    app: Arc<A>,
+    port: Arc<Port>,
+    socket: TcpListener,
+}
+
+/// Looks at ports and replaces their settings while they run, and has them accept or not.
 #[derive(Clone)]
 pub struct PortsHandle {
     /// With the address that the configuration has, which may leave the port to the system.
     ports: Arc<[(SocketAddr, Arc<Port>)]>,
     changing: Arc<Mutex<()>>,
+    gate: Arc<Gate>,
 }
 
 /// Settings that were read and found good, ready to be taken into use.
@@ -62,86 +58,112 @@ pub struct PreparedPorts {
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Ports<A> {
-    /// Opens ports, each with what serves its requests (one for all, or each its own), and reads
-    /// their certificates: what can't work is found here, before anything is served.
+    /// Takes the ports' sockets or opens them, each with what serves its requests (one for all, or
+    /// each its own), and reads their certificates: what can't work is found here, before anything
+    /// is served.
     ///
     /// # Errors
     /// See [`ListenerError`]; ports opened until then are closed again.
     pub fn bind(
         listeners: Vec<(Arc<Listener>, Arc<A>)>,
-        sockets: Sockets,
+        sockets: &mut Sockets,
         metrics: &Arc<Metrics>,
         answers: &Arc<dyn EarlyAnswer>,
     ) -> Result<(Self, PortsHandle), ListenerError> {
-        let (mut doors, mut opened, mut ports) = (Vec::new(), Vec::new(), Vec::new());
+        let gate = Arc::new(Gate::default());
+        let (mut entrances, mut ports) = (Vec::new(), Vec::new());
         for (listener, app) in listeners {
             let configured = listener.address;
             let settings = Settings::load(listener)?;
-            let address = match sockets {
-                Sockets::Inherit => configured,
-                Sockets::Open => {
-                    let (address, socket) = open(configured)?;
-                    opened.push((address, socket));
-                    address
-                }
-            };
-            let port = Arc::new(Port::new(address, settings, metrics.clone(), answers.clone()));
-            let door = Door::new(app, port.clone());
-            let mut service = listening::Service::new(format!("port {address}"), door);
-            service.add_listener(ListenerConfig::tcp(address.to_string()));
-            doors.push(service);
+            let socket = sockets.take(configured)?;
+            let cannot = |source| ListenerError::Bind { address: configured, source };
+            let address = socket.local_addr().map_err(cannot)?;
+            let closing = gate.closing();
+            let port =
+                Arc::new(Port::new(address, settings, metrics.clone(), answers.clone(), closing));
+            entrances.push(Entrance { app, port: port.clone(), socket });
             ports.push((configured, port));
         }
-        let handle = PortsHandle { ports: ports.into(), changing: Arc::default() };
+        let handle = PortsHandle { ports: ports.into(), changing: Arc::default(), gate };
         let (threads, chore) = (None, Mutex::default());
-        Ok((Self { doors, sockets: opened, handle: handle.clone(), threads, chore }, handle))
+        Ok((Self { entrances, handle: handle.clone(), threads, chore }, handle))
     }
 
     /// Has something else done on the ports' threads, as long as they serve.
     pub fn set_chore(&mut self, chore: impl Future<Output = ()> + Send + 'static) {
         self.chore = Mutex::new(Some(chore.boxed()));
     }
-}
 
-/// Opens a port as Pingora does, but at once: Pingora would try for half a minute and then end a
-/// task, not the process.
-fn open(address: SocketAddr) -> Result<(SocketAddr, TcpListener), ListenerError> {
-    let open = || {
-        let socket = TcpListener::bind(address)?;
-        // Once more, with room for the clients of a whole restart: the standard library asks for
-        // too little. The system bounds it by `net.core.somaxconn`.
-        rustix::net::listen(&socket, BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        Ok((socket.local_addr()?, socket))
-    };
-    open().map_err(|source: io::Error| match source.kind() {
-        io::ErrorKind::AddrInUse => ListenerError::AddressInUse(address),
-        _ => ListenerError::Bind { address, source },
-    })
+    /// The sockets once more, by the addresses that the configuration has: for the process that
+    /// takes over.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn sockets(&self) -> std::io::Result<Vec<(SocketAddr, TcpListener)>> {
+        let configured = self.handle.ports.iter().map(|(address, _)| *address);
+        let sockets = self.entrances.iter().map(|entrance| entrance.socket.try_clone());
+        configured.zip(sockets).map(|(address, socket)| Ok((address, socket?))).collect()
+    }
+
+    /// Accepts on all ports until `stop`.
+    async fn accept(&self, stop: &ShutdownWatch, listeners_per_fd: usize) {
+        // Pingora takes a socket that stands in this table instead of opening one, and closes it
+        // when it stops: so it gets one of its own each time.
+        let table = ListenFds::new(Fds::new().into());
+        let accepting = self.entrances.iter().map(|entrance| {
+            let address = entrance.port.address().to_string();
+            match entrance.socket.try_clone() {
+                Ok(socket) => table.lock().add(address.clone(), socket.into_raw_fd()),
+                Err(error) => tracing::error!(address, %error, "the port can't be served"),
+            }
+            let door = Door::new(entrance.app.clone(), entrance.port.clone());
+            let mut service = listening::Service::new(format!("port {address}"), door);
+            service.add_listener(ListenerConfig::tcp(address));
+            let (table, stop) = (Some(table.clone()), stop.clone());
+            async move { service.start_service(table, stop, listeners_per_fd).await }
+        });
+        join_all(accepting.collect::<Vec<_>>()).await;
+    }
+
+    /// Accepts whenever the gate is open, until the end.
+    async fn serve(&self, mut shutdown: ShutdownWatch, listeners_per_fd: usize) {
+        let gate = self.handle.gate.clone();
+        loop {
+            let (stop, stopped) = watch::channel(false);
+            let until_shut = async {
+                tokio::select! {
+                    () = gate.until_shut() => {}
+                    _ = shutdown.wait_for(|stop| *stop) => {}
+                }
+                stop.send_replace(true);
+            };
+            gate.note_accepting(true);
+            join(self.accept(&stopped, listeners_per_fd), until_shut).await;
+            gate.note_accepting(false);
+            tokio::select! {
+                () = gate.until_open() => {}
+                _ = shutdown.wait_for(|stop| *stop) => break,
+            }
+        }
+        gate.close();
+        join_all(self.entrances.iter().map(|entrance| entrance.app.http_cleanup())).await;
+    }
 }
 
 #[async_trait]
 impl<A: HttpServerApp + Send + Sync + 'static> Service for Ports<A> {
     async fn start_service(
         &mut self,
-        fds: Option<ListenFds>,
+        _: Option<ListenFds>,
         shutdown: ShutdownWatch,
         listeners_per_fd: usize,
     ) {
-        let fds = fds.unwrap_or_else(|| ListenFds::new(Fds::new().into()));
-        for (address, socket) in self.sockets.drain(..) {
-            // Pingora takes a socket that stands in this table instead of opening one.
-            fds.lock().add(address.to_string(), socket.into_raw_fd());
-        }
         // Ends with the threads.
         if let Some(chore) = self.chore.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             tokio::spawn(chore);
         }
         let refreshing = refresh_regularly(self.handle.clone(), shutdown.clone());
-        let serving = self.doors.iter_mut().map(|door| {
-            Service::start_service(door, Some(fds.clone()), shutdown.clone(), listeners_per_fd)
-        });
-        join(join_all(serving), refreshing).await;
+        join(self.serve(shutdown, listeners_per_fd), refreshing).await;
     }
 
     fn name(&self) -> &str {
@@ -150,10 +172,6 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service for Ports<A> {
 
     fn threads(&self) -> Option<usize> {
         self.threads
-    }
-
-    fn listen_addresses(&self) -> Option<Vec<String>> {
-        Some(self.handle.addresses().iter().map(ToString::to_string).collect())
     }
 }
 
@@ -177,6 +195,29 @@ impl PortsHandle {
     /// Where the ports listen, in the configuration's order.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.ports.iter().map(|(_, port)| port.address()).collect()
+    }
+
+    /// Stops accepting; returns once nothing is accepted any more. Connections that are open get
+    /// answers to what they send, and are told to send nothing more. Those to come wait in the
+    /// sockets, as long as some process holds them.
+    pub async fn shut(&self) {
+        self.gate.shut().await;
+    }
+
+    /// Accepts again.
+    pub fn open(&self) {
+        self.gate.open();
+    }
+
+    /// Ends connections that wait for a request. Until then a stop leaves them open, since their
+    /// client may be sending one just now.
+    pub fn close_idle(&self) {
+        self.gate.close();
+    }
+
+    /// Connections that are open, on all ports.
+    pub fn connections(&self) -> usize {
+        self.ports.iter().map(|(_, port)| port.seats().taken()).sum()
     }
 
     /// The ports as they are now.

@@ -98,6 +98,11 @@ pub enum Event<'a> {
         /// Whether the new configuration is in use.
         ok: bool,
     },
+    /// Another process was to take over, or this one has taken over.
+    Upgrade {
+        /// Whether it serves now.
+        ok: bool,
+    },
     /// The access log could not keep up and a line was dropped.
     AccessLogDropped,
     /// A request reached no route because the listener refused it.

@@ -48,6 +48,7 @@ pub struct Metrics {
     cache_feed: CacheFeedMetrics,
     reloads: Counters,
     last_reload_ok: Gauge,
+    upgrades: Counters,
     access_log_dropped: Counter,
     listener_refusals: Counters,
     panics: Counter,
@@ -97,6 +98,7 @@ impl Default for Metrics {
             cache_feed: CacheFeedMetrics::new(r),
             reloads: count(r, Name::Reloads),
             last_reload_ok: in_use(count(r, Name::LastReloadOk)),
+            upgrades: count(r, Name::Upgrades),
             access_log_dropped: count(r, Name::AccessLogDropped),
             listener_refusals: count(r, Name::ListenerRefusals),
             panics: count(r, Name::Panics),
@@ -193,6 +195,9 @@ impl Metrics {
             Event::Reload { ok } => {
                 self.reloads.get_or_create(&vec![("ok", yes_no(ok))]).inc();
                 self.last_reload_ok.set(ok.into());
+            }
+            Event::Upgrade { ok } => {
+                self.upgrades.get_or_create(&vec![("ok", yes_no(ok))]).inc();
             }
             Event::AccessLogDropped => {
                 self.access_log_dropped.inc();

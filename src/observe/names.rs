@@ -75,6 +75,8 @@ pub enum Name {
     Reloads,
     /// Whether the last reload took effect.
     LastReloadOk,
+    /// Upgrades: what this process has taken over, and what failed to take over from it.
+    Upgrades,
     /// Access log lines dropped because the disk could not keep up.
     AccessLogDropped,
     /// Requests that the listener refused before any route.
@@ -142,6 +144,7 @@ impl Name {
             Self::BadChangeEvents => "tollgate_change_events_bad",
             Self::Reloads => "tollgate_reloads",
             Self::LastReloadOk => "tollgate_last_reload_ok",
+            Self::Upgrades => "tollgate_upgrades",
             Self::AccessLogDropped => "tollgate_access_log_dropped",
             Self::ListenerRefusals => "tollgate_listener_refusals",
             Self::Panics => "tollgate_panics",
@@ -211,6 +214,9 @@ impl Name {
             Self::BadChangeEvents => "Change events that were no good and were skipped, by reason",
             Self::Reloads => "Reloads of the configuration tried",
             Self::LastReloadOk => "Whether the last reload took effect (1) or was refused (0)",
+            Self::Upgrades => {
+                "Upgrades that this process has taken over in, or that left it serving"
+            }
             Self::AccessLogDropped => "Access log lines dropped because writing fell behind",
             Self::ListenerRefusals => "Requests refused before a route was looked for",
             Self::Panics => "Panics caught; each was answered with 500",

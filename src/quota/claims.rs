@@ -32,6 +32,9 @@ impl Claims {
     /// Claims the partition if it is this gateway's by its share or by the log, and it does not
     /// own it.
     pub fn renew(&mut self, partition: &Arc<Partition>) {
+        if partition.is_given() {
+            return;
+        }
         let out = match partition.role_now() {
             Role::Owning { .. } => return self.owning(),
             Role::Claiming { .. } | Role::Settling { .. } => return,

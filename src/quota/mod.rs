@@ -8,8 +8,10 @@
 mod charge;
 mod claims;
 mod errand;
+mod giving;
 mod ledger;
 mod local;
+mod others;
 mod owner;
 mod partition;
 mod remote;
@@ -26,6 +28,7 @@ mod tests;
 
 pub use charge::Charge;
 pub use ledger::{BucketUse, Ledger};
+pub use others::Successor;
 pub use owner::{
     Answer, Ask, Bounds, Effect, Event, Held, Now, Out, Owner, Place, Role, Standing, Waiter,
     Wants, Why,

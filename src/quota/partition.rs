@@ -11,10 +11,10 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::local::Local;
+use super::others::{Others, SUCCESSOR};
 use super::owner::{Ask, Bounds, Effect, Event, Now, Out, Owner, Place, Role};
 use super::seat::{Pending, Seat, seat};
 use super::window::Terms;
-use crate::account::Fleet;
 use crate::journal::{Bucket, Journal, JournalError, Record, Share};
 use crate::observe::{ClaimReason, Metrics};
 use crate::request::{Clock, UnixMillis, since_boot};
@@ -41,8 +41,7 @@ pub(super) struct Partition {
     /// When and why it was claimed last.
     claimed: Mutex<Option<(UnixMillis, ClaimReason)>>,
     metrics: Arc<Metrics>,
-    /// The other gateways; `None`: there are none.
-    fleet: Option<Arc<Fleet>>,
+    others: Arc<Others>,
     /// A take-over is under way.
     taking: AtomicBool,
     /// Deliveries to the owner that are under way.
@@ -58,7 +57,7 @@ impl Partition {
         journal: &Arc<dyn Journal>,
         clock: &Arc<dyn Clock>,
         metrics: &Arc<Metrics>,
-        fleet: Option<Arc<Fleet>>,
+        others: &Arc<Others>,
     ) -> Arc<Self> {
         Arc::new(Self {
             number,
@@ -73,7 +72,7 @@ impl Partition {
             replayed: AtomicBool::new(false),
             claimed: Mutex::default(),
             metrics: Arc::clone(metrics),
-            fleet,
+            others: Arc::clone(others),
             taking: AtomicBool::new(false),
             deliveries: AtomicUsize::new(0),
             error: Mutex::default(),
@@ -114,6 +113,11 @@ impl Partition {
     /// Whether this gateway owns it now.
     pub fn is_here(&self) -> bool {
         *self.place.borrow() == Place::Here
+    }
+
+    /// Whether it was given to the process that replaces this one.
+    pub fn is_given(&self) -> bool {
+        matches!(&*self.place.borrow(), Place::There { owner, .. } if **owner == *SUCCESSOR)
     }
 
     /// Whether all that was there when reading began has been read.

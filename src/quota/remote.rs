@@ -9,10 +9,11 @@ use tokio::time::Instant;
 use super::QuotaError;
 use super::charge::Charge;
 use super::errand::{Errand, Reply, WireAnswer, WireCharge, WireUse};
+use super::others::Others;
 use super::owner::{Answer, Event, Held, Place, Why};
 use super::partition::Partition;
 use super::service::Quotas;
-use crate::account::{AccountKey, CallError, Fleet};
+use crate::account::{AccountKey, CallError};
 use crate::journal::AccountBytes;
 
 /// For an owner to finish what is under way in a partition that another is about to claim. One
@@ -23,36 +24,23 @@ const LET_GO_STEP: Duration = Duration::from_millis(2);
 /// For the delivery of uses that another owner must count.
 pub(super) const DELIVERY: Duration = Duration::from_secs(5);
 
-/// Sends an errand.
-async fn send(
-    fleet: &Fleet,
-    owner: &str,
-    errand: &Errand,
-    within: Duration,
-) -> Result<Reply, CallError> {
-    let malformed = |error: serde_json::Error| CallError::NoAnswer(error.to_string());
-    let text = serde_json::to_vec(errand).map_err(malformed)?;
-    let reply = fleet.call(owner, text, within).await?;
-    serde_json::from_slice(&reply).map_err(malformed)
-}
-
 /// Has the owner of a partition finish what is under way. One that can't be asked is past caring.
-pub(super) async fn let_go(fleet: &Fleet, owner: &str, partition: u32) {
-    if let Err(error) = send(fleet, owner, &Errand::LetGo { partition }, LET_GO).await {
+pub(super) async fn let_go(others: &Others, owner: &str, partition: u32) {
+    if let Err(error) = others.send(owner, &Errand::LetGo { partition }, LET_GO).await {
         tracing::debug!(partition, owner, %error, "claiming without the owner's word");
     }
 }
 
 /// Uses that this gateway admitted or gave back, and another must write down.
 pub(super) async fn deliver(
-    fleet: &Fleet,
+    others: &Others,
     partition: &Arc<Partition>,
     owner: &str,
     uses: Vec<(Held, u64, u64)>,
 ) {
     let wire = uses.iter().map(|(held, served, refunds)| WireUse::of(held, *served, *refunds));
     let errand = Errand::Settle { uses: wire.collect() };
-    let keep_refunds = match send(fleet, owner, &errand, DELIVERY).await {
+    let keep_refunds = match others.send(owner, &errand, DELIVERY).await {
         Ok(Reply::Done) => return,
         // What may have been given back is not given back again: that could admit too many.
         Err(CallError::NoAnswer(_)) => false,
@@ -66,15 +54,10 @@ pub(super) async fn deliver(
 
 impl Quotas {
     /// Asks the owner of a partition for a use of each bucket.
-    pub(super) async fn reserve_elsewhere(
-        &self,
-        fleet: &Fleet,
-        owner: &str,
-        charges: &[&Charge],
-    ) -> Vec<Answer> {
+    pub(super) async fn reserve_elsewhere(&self, owner: &str, charges: &[&Charge]) -> Vec<Answer> {
         let wire = charges.iter().map(|charge| WireCharge::of(charge.bucket(), charge.terms()));
         let errand = Errand::Reserve { charges: wire.collect() };
-        let (answers, why) = match send(fleet, owner, &errand, self.patience.answer).await {
+        let (answers, why) = match self.others.send(owner, &errand, self.patience.answer).await {
             Ok(Reply::Reserved { answers }) => (answers, Why::Unsure),
             Ok(Reply::NotOwner) | Err(CallError::NotReached(_) | CallError::Refused(_)) => {
                 (Vec::new(), Why::NotOwner)
@@ -97,11 +80,11 @@ impl Quotas {
     /// If it is not confirmed in time.
     pub async fn reset(&self, account: &AccountKey) -> Result<usize, QuotaError> {
         let place = self.partition_of(account).map(|partition| partition.place_now());
-        let (Some(Place::There { owner, .. }), Some(fleet)) = (place, &self.fleet) else {
+        let Some(Place::There { owner, .. }) = place.filter(|_| self.others.is_fleet()) else {
             return self.reset_here(account).await;
         };
         let errand = Errand::Reset { account: *account.as_bytes() };
-        match send(fleet, &owner, &errand, self.patience.answer).await {
+        match self.others.send(&owner, &errand, self.patience.answer).await {
             Ok(Reply::Reset { buckets }) => Ok(buckets),
             _ => Err(QuotaError::NotConfirmed),
         }
@@ -112,7 +95,15 @@ impl Quotas {
     /// # Errors
     /// The errand is none that this version knows.
     pub async fn do_errand(&self, errand: &[u8]) -> Result<Bytes, serde_json::Error> {
-        let reply = match serde_json::from_slice(errand)? {
+        let parsed = serde_json::from_slice(errand)?;
+        if let Some(successor) = self.others.successor() {
+            return match successor.call(errand.to_vec(), self.patience.answer).await {
+                Ok(reply) => Ok(reply),
+                Err(CallError::NoAnswer(_)) => serde_json::to_vec(&Reply::Failed).map(Bytes::from),
+                Err(_) => serde_json::to_vec(&Reply::NotOwner).map(Bytes::from),
+            };
+        }
+        let reply = match parsed {
             Errand::LetGo { partition } => self.do_let_go(partition).await,
             Errand::Reset { account } => self.do_reset(account).await,
             Errand::Reserve { charges } => self.do_reserve(charges).await,

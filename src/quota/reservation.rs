@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, PoisonError};
 
-use tokio::time::Instant;
-
 use super::charge::Charge;
 use super::owner::{Answer, Event, Held, Place, Standing, Why};
 use super::partition::Partition;
@@ -83,15 +81,16 @@ impl Reservation {
         self.refund_on_drop = false;
     }
 
-    pub(super) async fn await_answer(
+    /// Takes in what an owner here has answered in time.
+    pub(super) fn take_in(
         &mut self,
         partition: &Arc<Partition>,
         charge: &Charge,
-        mut pending: Pending,
-        deadline: Instant,
+        pending: Pending,
+        answer: Option<Answer>,
         lack: Lack,
     ) -> Result<(), NotReserved> {
-        match pending.answer(deadline).await {
+        match answer {
             Some(Answer::Unavailable(_))
                 if lack == Lack::Report && matches!(partition.place_now(), Place::There { .. }) =>
             {
@@ -241,7 +240,13 @@ impl Reservation {
             }
             count(&self.metrics, &hold.rule, QuotaOutcome::Refunded);
             match hold.book {
-                Book::Journal => hold.partition.step([Event::Refund(hold.held)]),
+                Book::Journal => {
+                    hold.partition.step([Event::Refund(hold.held)]);
+                    if hold.partition.is_given() {
+                        // At once: whoever asks again must find room.
+                        hold.partition.deliver_leftovers();
+                    }
+                }
                 Book::Local => {
                     let local = &hold.partition.local;
                     local.lock().unwrap_or_else(PoisonError::into_inner).refund(&hold.held);

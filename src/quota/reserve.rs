@@ -2,16 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::charge::Charge;
-use super::owner::Place;
+use super::others::SUCCESSOR;
+use super::owner::{Answer, Place, Why};
 use super::partition::Partition;
 use super::reservation::{Reservation, count, exceeded};
 use super::service::Quotas;
 use crate::observe::{Metrics, QuotaOutcome};
 use crate::request::Refusal;
+
+/// Asking for the uses of one partition: here, the process that takes over, and here again if it
+/// does not.
+const MOST_TRIES: u32 = 4;
+/// Nothing was counted, and somebody else can be asked.
+const NOT_THERE: Answer = Answer::Unavailable(Why::NotOwner);
 
 /// What to do about a use that this gateway can't count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,24 +105,87 @@ impl Quotas {
         is_first: bool,
         lack: Lack,
     ) -> Result<(), NotReserved> {
-        let mut refusal = None;
         let may_ask = !is_first || lack == Lack::Ask;
-        if let Some(fleet) = self.fleet.as_ref().filter(|_| may_ask)
-            && let Place::There { owner, .. } = partition.place_now()
-        {
-            let answers = self.reserve_elsewhere(fleet, &owner, group).await;
-            for (charge, answer) in group.iter().zip(answers) {
-                refusal = refusal.or(reservation.take(partition, charge, answer).err());
+        let mut asked = Asked { moved: group.to_vec(), refusal: None };
+        // More than once only while another process takes over, or does not after all.
+        for _ in 0..MOST_TRIES {
+            let charges = std::mem::take(&mut asked.moved);
+            let owner = match partition.place_now() {
+                Place::There { owner, .. } if may_ask || *owner == *SUCCESSOR => Some(owner),
+                _ => None,
+            };
+            match owner.filter(|owner| self.others.reaches(owner)) {
+                Some(owner) => {
+                    let answers = self.reserve_elsewhere(&owner, &charges).await;
+                    asked.note_there(reservation, partition, &owner, charges, answers);
+                }
+                None => {
+                    asked
+                        .ask_here(reservation, partition, charges, self.patience.answer, lack)
+                        .await;
+                }
             }
-        } else {
-            let deadline = Instant::now() + self.patience.answer;
-            let asked = group.iter().map(|charge| (charge.bucket().clone(), *charge.terms()));
-            for (charge, pending) in group.iter().zip(partition.ask(asked)) {
-                let taken = reservation.await_answer(partition, charge, pending, deadline, lack);
-                refusal = refusal.or(taken.await.err());
+            if asked.moved.is_empty() {
+                break;
             }
         }
-        refusal.map_or(Ok(()), Err)
+        for charge in std::mem::take(&mut asked.moved) {
+            asked.note(reservation.take(partition, charge, NOT_THERE));
+        }
+        asked.refusal.map_or(Ok(()), Err)
+    }
+}
+
+/// Charges of one partition on their way.
+struct Asked<'c> {
+    /// Not counted, and to be asked for where the partition is now.
+    moved: Vec<&'c Charge>,
+    refusal: Option<NotReserved>,
+}
+
+impl<'c> Asked<'c> {
+    fn note(&mut self, taken: Result<(), NotReserved>) {
+        if let Err(refusal) = taken {
+            self.refusal.get_or_insert(refusal);
+        }
+    }
+
+    fn note_there(
+        &mut self,
+        reservation: &mut Reservation,
+        partition: &Arc<Partition>,
+        owner: &str,
+        charges: Vec<&'c Charge>,
+        answers: Vec<Answer>,
+    ) {
+        for (charge, answer) in charges.into_iter().zip(answers) {
+            if answer == NOT_THERE && owner == SUCCESSOR && !partition.is_given() {
+                self.moved.push(charge);
+            } else {
+                self.note(reservation.take(partition, charge, answer));
+            }
+        }
+    }
+
+    async fn ask_here(
+        &mut self,
+        reservation: &mut Reservation,
+        partition: &Arc<Partition>,
+        charges: Vec<&'c Charge>,
+        within: Duration,
+        lack: Lack,
+    ) {
+        let deadline = Instant::now() + within;
+        let asks = charges.iter().map(|charge| (charge.bucket().clone(), *charge.terms()));
+        let asked = partition.ask(asks);
+        for (charge, mut pending) in charges.into_iter().zip(asked) {
+            let answer = pending.answer(deadline).await;
+            if answer == Some(NOT_THERE) && partition.is_given() {
+                self.moved.push(charge);
+            } else {
+                self.note(reservation.take_in(partition, charge, pending, answer, lack));
+            }
+        }
     }
 }
 
@@ -123,6 +194,10 @@ fn refuse_exceeded(
     charges: &[&Charge],
     metrics: &Metrics,
 ) -> Result<(), Refusal> {
+    if partition.is_given() {
+        // What this process knows is of the past.
+        return Ok(());
+    }
     let now = partition.wall();
     let owner = partition.owner();
     for charge in charges {

@@ -5,6 +5,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
 use super::charge::Charge;
+use super::others::Others;
 use super::owner::{Answer, Bounds, Event, Out, Place, Role};
 use super::partition::Partition;
 use super::remote::DELIVERY;
@@ -71,8 +72,7 @@ pub struct Quotas {
     pub(super) partitions: Vec<Arc<Partition>>,
     pub(super) journal: Arc<dyn Journal>,
     pub(super) name: Arc<str>,
-    /// The other gateways; `None`: there are none.
-    pub(super) fleet: Option<Arc<Fleet>>,
+    pub(super) others: Arc<Others>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) patience: Patience,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -106,10 +106,11 @@ impl Quotas {
         let count = journal.partitions();
         let entries = MOST_ENTRIES / count.max(1) as usize;
         let Patience { silence, hand_over, .. } = patience;
+        let others = Arc::new(Others::new(fleet));
         let bounds = Bounds { silence, hand_over, entries };
         let partitions: Vec<_> = (0..count)
             .map(|number| {
-                Partition::new(number, &name, bounds, &journal, &clock, &metrics, fleet.clone())
+                Partition::new(number, &name, bounds, &journal, &clock, &metrics, &others)
             })
             .collect();
         let roles: Vec<_> = partitions.iter().map(|partition| partition.role()).collect();
@@ -120,7 +121,7 @@ impl Quotas {
         tasks.push(tokio::spawn(sweep_for_ever(partitions.clone(), patience.sweep)));
         // From here on dropping it ends the tasks.
         let tasks = Mutex::new(tasks);
-        let quotas = Arc::new(Self { partitions, journal, name, fleet, metrics, patience, tasks });
+        let quotas = Arc::new(Self { partitions, journal, name, others, metrics, patience, tasks });
         for (partition, mut role) in quotas.partitions.iter().zip(roles) {
             if !partition.is_shared_out() {
                 continue;

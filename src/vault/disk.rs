@@ -79,13 +79,7 @@ impl Disk {
         parts: Parts,
     ) -> Result<Self, VaultError> {
         let faults = Faults::default();
-        let complete = Complete::of(path);
-        if path.exists() && !complete.is_marked() {
-            tracing::warn!("the account cache on disk lacks a purge and starts empty");
-            set_aside(path).map_err(|why| table_error(path, &why))?;
-        }
-        let table = open_or_start_over(path, &faults)?;
-        complete.mark();
+        let table = open_complete(path, &faults)?;
         let shared = Arc::new(Shared {
             path: path.to_owned(),
             queue: Queue::new(queue_bound),
@@ -101,8 +95,7 @@ impl Disk {
             not_written: AtomicU64::new(0),
             faults,
         });
-        let writer = Writer::new(shared.clone());
-        let thread = Builder::new().name("vault".into()).spawn(move || writer.run());
+        let thread = start_writing(&shared);
         let followed = shared.feed.as_ref().map_or(Ok(()), |feed| feed.follow(&shared));
         let thread = thread.and_then(|thread| followed.map(|()| thread));
         let thread = thread.map_err(|error| VaultError::File { path: path.to_owned(), error })?;
@@ -183,6 +176,18 @@ impl Disk {
         let _ = self.shared.queue.barrier().await;
     }
 
+    /// Takes the files back after [`Disk::close`]. Where that fails, memory has to do.
+    pub(super) fn regain(&self) -> Result<(), VaultError> {
+        let path = &self.shared.path;
+        let table = open_complete(path, &self.shared.faults)?;
+        self.shared.table.store(Some(Arc::new(table)));
+        self.shared.queue.reopen();
+        let thread = start_writing(&self.shared)
+            .map_err(|error| VaultError::File { path: path.clone(), error })?;
+        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(())
+    }
+
     /// Writes what is queued and lets go of the files. A disk that hangs must not keep the process
     /// from ending.
     pub(super) fn close(&self) {
@@ -259,6 +264,23 @@ impl Shared {
         self.metrics.record(Event::Vault { operation: VaultOperation::Fault });
         DiskFault
     }
+}
+
+fn start_writing(shared: &Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
+    let writer = Writer::new(shared.clone());
+    Builder::new().name("vault".into()).spawn(move || writer.run())
+}
+
+/// Opens the table, or an empty one if it lacks a purge.
+fn open_complete(path: &Path, faults: &Faults) -> Result<Table, VaultError> {
+    let complete = Complete::of(path);
+    if path.exists() && !complete.is_marked() {
+        tracing::warn!("the account cache on disk lacks a purge and starts empty");
+        set_aside(path).map_err(|why| table_error(path, &why))?;
+    }
+    let table = open_or_start_over(path, faults)?;
+    complete.mark();
+    Ok(table)
 }
 
 /// Opens the table. One that is damaged is put aside and an empty one is begun: it is a cache, and

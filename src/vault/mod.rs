@@ -273,6 +273,15 @@ impl Vault {
         self.disk.close();
     }
 
+    /// Takes the files back that [`Vault::close`] let go of for another process. Must not be called
+    /// on a vault that is fed.
+    ///
+    /// # Errors
+    /// They can't be opened: the vault goes on in memory alone.
+    pub fn regain(&self) -> Result<(), VaultError> {
+        self.disk.regain()
+    }
+
     fn count(&self, operation: VaultOperation) {
         self.metrics.record(Event::Vault { operation });
     }

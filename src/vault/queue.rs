@@ -153,6 +153,11 @@ impl Queue {
         self.room.notify_all();
     }
 
+    /// Takes work again, for a writer to come.
+    pub(super) fn reopen(&self) {
+        self.state().closing = false;
+    }
+
     /// An entry that is not on disk yet.
     pub(super) fn get(&self, hash: &HashBinary) -> Option<Arc<Entry>> {
         self.state().entries.get(hash).map(|waiting| waiting.entry.clone())

@@ -25,6 +25,8 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 /// Purges that a broken disk owes. With more, it owes them all: the table starts empty.
 const MOST_OWED: usize = 10_000;
+/// Longest wait for look-ups at the end.
+const LAST_LOOKUPS: Duration = Duration::from_secs(2);
 /// Longest wait for the store to catch up with moving its data.
 const BACKLOG_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -49,6 +51,18 @@ struct Broken {
     owed: Vec<Scope>,
     retry: Instant,
     wait: Duration,
+}
+
+/// Waits for look-ups that still read: only then are the files free for another process.
+fn let_go(mut table: Arc<Table>) {
+    let until = Instant::now() + LAST_LOOKUPS;
+    while let Err(still_read) = Arc::try_unwrap(table) {
+        if Instant::now() >= until {
+            return;
+        }
+        table = still_read;
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 impl Writer {
@@ -105,7 +119,9 @@ impl Writer {
         }
         self.as_follower(|follower, writer| follower.close(writer));
         self.sync();
-        self.shared.table.store(None);
+        if let Some(table) = self.shared.table.swap(None) {
+            let_go(table);
+        }
     }
 
     fn patience(&self) -> Duration {

@@ -24,4 +24,5 @@ mod shared;
 mod story;
 mod support;
 mod transform;
+mod upgrade;
 mod upstream;

@@ -76,6 +76,32 @@ async fn the_service_manager_is_told_of_start_reload_life_and_stop() {
 }
 
 #[tokio::test]
+async fn an_upgrade_makes_another_process_the_main_one_and_that_one_gives_the_signs_of_life() {
+    let bank = Bank::start().await;
+    let manager = Manager::new();
+    let config = base_config(&bank) + HELLO;
+    let gateway = Tollgate::start_in(own_address(), &config, manager.environment());
+    manager.told("READY=1").await;
+    let done = gateway.upgrade().await;
+    assert_eq!(done.status, 200, "{done:?}; {}", gateway.log());
+    let process = done.json()["process"].to_string();
+    let before = manager.told(&format!("MAINPID={process}")).await;
+    assert!(!before.iter().any(|told| told.contains("READY=1")), "not before it is the main one");
+    manager.told("READY=1").await;
+    // Long after the last one that the old process can have sent.
+    eventually("the old process to end", async || match gateway.processes() {
+        left if left.len() == 1 => Ok(()),
+        left => Err(left),
+    })
+    .await;
+    while manager.socket.recv(&mut [0; 4096]).is_ok() {}
+    manager.told("WATCHDOG=1").await;
+    let stopped = std::process::Command::new("kill").args(["-TERM", &process]).status();
+    assert!(stopped.unwrap().success());
+    manager.told("STOPPING=1").await;
+}
+
+#[tokio::test]
 async fn a_stuck_gateway_gives_no_sign_of_life() {
     let bank = Bank::start().await;
     let manager = Manager::new();

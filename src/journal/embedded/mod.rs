@@ -47,8 +47,6 @@ pub struct Embedded {
     share: watch::Sender<Share>,
     /// Up to where ended records were already looked for, by partition.
     forgotten: Mutex<Vec<UnixMillis>>,
-    /// Locks the directory while it is open.
-    _lock: File,
 }
 
 /// What the writer's thread, the readers' threads and the journal's callers share.
@@ -57,6 +55,8 @@ struct Shared {
     /// `None` while the disk has failed and after the end.
     store: RwLock<Option<Store>>,
     witness: Witness,
+    /// Locks the directory while it is open.
+    lock: Mutex<Option<File>>,
     /// One past the last durable offset, by partition.
     ends: Vec<AtomicU64>,
     commands: SyncSender<Command>,
@@ -172,6 +172,20 @@ impl Journal for Embedded {
 
     async fn resign(&self) {}
 
+    async fn release(&self) {
+        let (done, released) = oneshot::channel();
+        // What is full or gone has nothing to wait for.
+        if self.enqueue(Command::Release(done)).is_ok() {
+            let _ = released.await;
+        }
+    }
+
+    async fn regain(&self) -> Result<(), JournalError> {
+        let (done, regained) = oneshot::channel();
+        self.enqueue(Command::Regain(done))?;
+        regained.await.unwrap_or(Err(JournalError::Closed))
+    }
+
     /// Nothing comes from afar: claims are made at once, and read behind all that was there.
     fn is_replayed(&self, _partition: u32) -> bool {
         true
@@ -201,6 +215,15 @@ impl Shared {
     /// Uses the store; `None` while there is none.
     fn with_store<T>(&self, work: impl FnOnce(&Store) -> T) -> Option<T> {
         self.store.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(work)
+    }
+
+    fn is_locked(&self) -> bool {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Keeps other processes out, or no longer.
+    fn set_lock(&self, lock: Option<File>) {
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = lock;
     }
 
     fn set_store(&self, store: Option<Store>) {

@@ -39,6 +39,7 @@ pub(super) fn open(
         directory: directory.to_owned(),
         store: RwLock::new(Some(store)),
         witness,
+        lock: Mutex::new(Some(lock)),
         ends: next.iter().copied().map(AtomicU64::new).collect(),
         commands,
     });
@@ -49,11 +50,11 @@ pub(super) fn open(
         .map_err(failed)?;
     let forgotten = Mutex::new(vec![UnixMillis::default(); partitions as usize]);
     let share = watch::Sender::new(Arc::new((0..partitions).collect()));
-    Ok(Embedded { shared, writer: Some(writer), share, forgotten, _lock: lock })
+    Ok(Embedded { shared, writer: Some(writer), share, forgotten })
 }
 
 /// One process for each directory, ever: two would hand out the same offsets.
-fn lock(directory: &Path) -> Result<File, JournalError> {
+pub(super) fn lock(directory: &Path) -> Result<File, JournalError> {
     let failed = |error: io::Error| cannot_open(directory, &error);
     let file = File::options()
         .write(true)

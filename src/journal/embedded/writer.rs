@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::follower::{Follower, catch_up};
-use super::open::open_store;
+use super::open::{lock, open_store};
 use crate::journal::store::{Store, StoredKey};
 use crate::journal::{JournalError, Offset, Record, RecordKey};
 use crate::observe::{Event, JournalEvent, Metrics};
@@ -27,6 +27,10 @@ pub(super) enum Command {
     Forget(Forget),
     /// A tail has read what was on disk and wants what comes.
     Follow(Follower),
+    /// Another process opens the directory.
+    Release(oneshot::Sender<()>),
+    /// It doesn't after all.
+    Regain(oneshot::Sender<Result<(), JournalError>>),
     Stop,
 }
 
@@ -62,6 +66,8 @@ pub(super) struct Writer {
 struct Broken {
     reason: String,
     tried: Instant,
+    /// Another process has the directory: it is not tried.
+    released: bool,
 }
 
 /// All that waited and is done together.
@@ -70,6 +76,8 @@ struct Work {
     appends: Vec<Append>,
     forgets: Vec<Forget>,
     follows: Vec<Follower>,
+    release: Option<oneshot::Sender<()>>,
+    regain: Option<oneshot::Sender<Result<(), JournalError>>>,
     stop: bool,
 }
 
@@ -89,6 +97,13 @@ impl Writer {
             self.mend();
             if !work.appends.is_empty() || !work.forgets.is_empty() {
                 self.write(std::mem::take(&mut work.appends), std::mem::take(&mut work.forgets));
+            }
+            if let Some(done) = work.release.take() {
+                self.release();
+                let _ = done.send(());
+            }
+            if let Some(done) = work.regain.take() {
+                let _ = done.send(self.regain());
             }
             work.follows.into_iter().for_each(|follower| self.follow(follower));
             if work.stop {
@@ -112,7 +127,7 @@ impl Writer {
         };
         work.add(first);
         while work.appends.len() < GROUP
-            && !work.stop
+            && !work.is_last()
             && let Ok(command) = self.inbox.try_recv()
         {
             work.add(command);
@@ -215,32 +230,56 @@ impl Writer {
     fn break_down(&mut self, error: &JournalError) {
         tracing::error!(directory = %self.shared.directory.display(), %error, "the journal's disk failed");
         self.shared.set_store(None);
-        self.broken = Some(Broken { reason: error.to_string(), tried: Instant::now() });
+        self.broken =
+            Some(Broken { reason: error.to_string(), tried: Instant::now(), released: false });
+    }
+
+    /// Everything that came before is durable.
+    fn release(&mut self) {
+        self.shared.set_store(None);
+        self.shared.witness.sync();
+        self.shared.set_lock(None);
+        let reason = "another process takes over".to_owned();
+        self.broken = Some(Broken { reason, tried: Instant::now(), released: true });
+    }
+
+    fn regain(&mut self) -> Result<(), JournalError> {
+        let Some(broken) = &mut self.broken else { return Ok(()) };
+        broken.released = false;
+        self.reopen()
     }
 
     fn mend(&mut self) {
         let Some(broken) = &mut self.broken else { return };
-        if broken.tried.elapsed() < REOPEN {
+        if broken.released || broken.tried.elapsed() < REOPEN {
             return;
         }
         broken.tried = Instant::now();
-        match reopen(&self.shared, self.next.len()) {
-            Err(error) => broken.reason = error.to_string(),
-            Ok((store, next)) => {
-                tracing::info!(directory = %self.shared.directory.display(), "the journal is back");
-                self.shared.set_store(Some(store));
-                self.broken = None;
-                self.next = next;
-                self.publish_ends();
-                // What was written without confirmation may be there after all.
-                let tails = self.live.drain(..).chain(self.stranded.drain(..));
-                tails.for_each(|follower| catch_up(&self.shared, follower));
-            }
+        if let Err(error) = self.reopen()
+            && let Some(broken) = &mut self.broken
+        {
+            broken.reason = error.to_string();
         }
+    }
+
+    fn reopen(&mut self) -> Result<(), JournalError> {
+        let (store, next) = reopen(&self.shared, self.next.len())?;
+        tracing::info!(directory = %self.shared.directory.display(), "the journal is back");
+        self.shared.set_store(Some(store));
+        self.broken = None;
+        self.next = next;
+        self.publish_ends();
+        // What was written without confirmation, or by another process, is read by all.
+        let tails = self.live.drain(..).chain(self.stranded.drain(..));
+        tails.for_each(|follower| catch_up(&self.shared, follower));
+        Ok(())
     }
 }
 
 fn reopen(shared: &Shared, partitions: usize) -> Result<(Store, Vec<Offset>), JournalError> {
+    if !shared.is_locked() {
+        shared.set_lock(Some(lock(&shared.directory)?));
+    }
     let store = open_store(&shared.directory, &shared.witness)?;
     let next = (0..partitions)
         .map(|partition| store.next_offset(u32::try_from(partition).unwrap_or(u32::MAX)))
@@ -311,7 +350,14 @@ impl Work {
             Command::Append(append) => self.appends.push(append),
             Command::Forget(forget) => self.forgets.push(forget),
             Command::Follow(follower) => self.follows.push(follower),
+            Command::Release(done) => self.release = Some(done),
+            Command::Regain(done) => self.regain = Some(done),
             Command::Stop => self.stop = true,
         }
+    }
+
+    /// Whether what comes next has to wait until this is done.
+    fn is_last(&self) -> bool {
+        self.stop || self.release.is_some() || self.regain.is_some()
     }
 }

@@ -1,6 +1,3 @@
-use std::os::fd::IntoRawFd;
-
-use pingora::server::{Fds, ListenFds};
 use tokio::io::AsyncWriteExt;
 
 use super::world::*;
@@ -91,14 +88,11 @@ async fn a_panic_ends_its_own_connection_only_and_is_counted() {
 #[tokio::test]
 async fn a_port_handed_over_by_the_process_before_is_served() {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.set_nonblocking(true).unwrap();
     let mut listener = plain();
     listener.address = socket.local_addr().unwrap();
-    let opened = open(vec![listener], Sockets::Inherit).unwrap();
-    let fds = ListenFds::new(Fds::new().into());
-    let address = socket.local_addr().unwrap();
-    fds.lock().add(address.to_string(), socket.into_raw_fd());
-    let running = opened.run(Some(fds));
+    let address = listener.address;
+    let given = Sockets::from_predecessor(vec![(address, socket)], false);
+    let running = open(vec![listener], given).unwrap().run();
     let mut stream = connect(address).await;
     stream.write_all(GET).await.unwrap();
     assert_eq!(status(&read_answer(&mut stream).await), 200);
@@ -106,9 +100,32 @@ async fn a_port_handed_over_by_the_process_before_is_served() {
 }
 
 #[tokio::test]
-async fn a_port_that_was_opened_stands_in_the_table_for_the_next_process() {
-    let fds = ListenFds::new(Fds::new().into());
-    let running = open(vec![plain()], Sockets::Open).unwrap().run(Some(fds.clone()));
-    ask(running.address(), "nonsense\r\n\r\n").await;
-    assert!(fds.lock().get(&running.address().to_string()).is_some());
+async fn while_a_port_is_shut_connections_wait_and_open_ones_get_an_answer_that_says_goodbye() {
+    let running = run(plain());
+    let mut open = connect(running.address()).await;
+    open.write_all(GET).await.unwrap();
+    assert_eq!(status(&read_answer(&mut open).await), 200);
+
+    running.handle.shut().await;
+    let mut waiting = connect(running.address()).await;
+    waiting.write_all(GET).await.unwrap();
+    open.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+    assert_eq!(status(&read_answer(&mut open).await), 200);
+    assert_eq!(running.began(), 2, "nobody accepted the one that waits");
+    running.has_open(0).await;
+
+    running.handle.open();
+    assert_eq!(status(&read_answer(&mut waiting).await), 200);
+}
+
+#[tokio::test]
+async fn an_idle_connection_stays_while_a_port_is_shut_until_it_is_ended() {
+    let running = run(plain());
+    let mut idle = connect(running.address()).await;
+    idle.write_all(GET).await.unwrap();
+    assert_eq!(status(&read_answer(&mut idle).await), 200);
+    running.handle.shut().await;
+    assert_eq!(running.open_connections(), 1);
+    running.handle.close_idle();
+    assert_eq!(read_to_end(&mut idle).await, "");
 }

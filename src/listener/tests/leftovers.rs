@@ -47,7 +47,7 @@ async fn what_is_left_of_a_body_is_never_taken_for_a_request() {
     let answers: Arc<dyn EarlyAnswer> = Arc::new(Plain);
     let listeners = vec![(Arc::new(plain()), Arc::new(Careless))];
     let (mut ports, handle) =
-        Ports::bind(listeners, Sockets::Open, &Arc::default(), &answers).unwrap();
+        Ports::bind(listeners, &mut Sockets::default(), &Arc::default(), &answers).unwrap();
     let (_stop, stopping) = watch::channel(false);
     tokio::spawn(async move { Service::start_service(&mut ports, None, stopping, 1).await });
     let mut stream = connect(handle.addresses()[0]).await;

@@ -38,7 +38,7 @@ async fn certificate_files_are_looked_at_without_being_asked() {
     let authority = Authority::new("test");
     let listener =
         with_tls(vec![authority.sign("one", &["old"]).files()], ClientCertificates::None);
-    let opened = open(vec![listener], Sockets::Open).unwrap();
+    let opened = open(vec![listener], Sockets::default()).unwrap();
     let (_stop, stopping) = tokio::sync::watch::channel(false);
     tokio::spawn(refresh_regularly(opened.handle.clone(), stopping));
     let names = || opened.handle.views()[0].certificates[0].names.clone();

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::Response;
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
-use pingora::server::ListenFds;
 use pingora::services::Service;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -145,33 +144,33 @@ pub struct Opened {
     pub teller: Arc<Teller>,
 }
 
-pub fn open(listeners: Vec<Listener>, sockets: Sockets) -> Result<Opened, ListenerError> {
+pub fn open(listeners: Vec<Listener>, mut sockets: Sockets) -> Result<Opened, ListenerError> {
     let (metrics, teller) = (Arc::new(Metrics::default()), Arc::new(Teller::default()));
     let listeners =
         listeners.into_iter().map(|listener| (Arc::new(listener), teller.clone())).collect();
     let answers: Arc<dyn EarlyAnswer> = Arc::new(Plain);
-    let (ports, handle) = Ports::bind(listeners, sockets, &metrics, &answers)?;
+    let (ports, handle) = Ports::bind(listeners, &mut sockets, &metrics, &answers)?;
     Ok(Opened { ports, handle, metrics, teller })
 }
 
 /// What opening a port fails with.
 pub fn refused(listener: Listener) -> ListenerError {
-    match open(vec![listener], Sockets::Open) {
+    match open(vec![listener], Sockets::default()) {
         Err(error) => error,
         Ok(_) => panic!("it was opened"),
     }
 }
 
 pub fn run(listener: Listener) -> Running {
-    open(vec![listener], Sockets::Open).unwrap().run(None)
+    open(vec![listener], Sockets::default()).unwrap().run()
 }
 
 impl Opened {
-    pub fn run(self, fds: Option<ListenFds>) -> Running {
+    pub fn run(self) -> Running {
         let Self { mut ports, handle, metrics, teller } = self;
         let (stop, stopping) = watch::channel(false);
         let serving = tokio::spawn(async move {
-            Service::start_service(&mut ports, fds, stopping, 1).await;
+            Service::start_service(&mut ports, None, stopping, 1).await;
         });
         Running { handle, metrics, stop, serving, teller }
     }

@@ -65,6 +65,11 @@ pub enum Event<T> {
     /// Another gateway is about to take the partition: nothing new is begun, so that nothing is
     /// under way when it does. Should it never come, this gateway goes on after a while.
     HandOver,
+    /// The process that replaces this one gets the partition, unless something is under way. By
+    /// this name it is known.
+    Give(Arc<str>),
+    /// That process did not take it after all.
+    TakeBack,
     /// Send what gathered.
     Flush,
     /// Time passed.

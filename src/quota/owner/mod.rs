@@ -60,6 +60,8 @@ pub struct Owner<T> {
     quiet_since: Duration,
     /// Until when nothing new is begun, because another is about to take the partition.
     handing_over: Option<Duration>,
+    /// The process that has the partition now, though the log has not heard of it yet.
+    given: Option<Arc<str>>,
 }
 
 impl<T: Waiter> Owner<T> {
@@ -76,6 +78,7 @@ impl<T: Waiter> Owner<T> {
             swept: UnixMillis(0),
             quiet_since: Duration::ZERO,
             handing_over: None,
+            given: None,
         }
     }
 
@@ -97,6 +100,10 @@ impl<T: Waiter> Owner<T> {
     /// Where the partition's uses are counted. An owner that has stumbled (Kafka or its disk is in
     /// trouble) is still the one that its claim says: nobody else could do better just now.
     pub fn place(&self) -> Place {
+        if let Some(owner) = &self.given {
+            let epoch = self.ledger.claim().map_or(0, |(epoch, _)| epoch);
+            return Place::There { owner: Arc::clone(owner), epoch };
+        }
         match (self.role, self.ledger.claim()) {
             (Role::Out(_), Some((epoch, claim))) if claim.owner != self.name => {
                 Place::There { owner: Arc::clone(&claim.owner), epoch }
@@ -152,6 +159,11 @@ impl<T: Waiter> Owner<T> {
             Event::Reset(bucket, waiter) => self.reset(bucket, waiter, now, &mut effects),
             Event::Sweep(ended) => self.sweep(ended, &mut effects),
             Event::HandOver => self.hand_over(now, &mut effects),
+            Event::Give(to) => self.give(to, &mut effects),
+            Event::TakeBack => {
+                (self.given, self.handing_over) = (None, None);
+                self.move_all(now, &mut effects);
+            }
             Event::Flush => self.flush(now, &mut effects),
             Event::Tick => self.tick(now, &mut effects),
             Event::Halt => self.leave(Out::Halted, &mut effects),
@@ -241,6 +253,14 @@ impl<T: Waiter> Owner<T> {
         if matches!(self.role, Role::Owning { .. }) {
             self.move_all(now, effects);
             self.handing_over = Some(now.steady.saturating_add(self.bounds.hand_over));
+        }
+    }
+
+    /// Nothing may be on its way: nobody could tell the other process of it.
+    fn give(&mut self, to: Arc<str>, effects: &mut Vec<Effect<T>>) {
+        if self.outstanding == 0 {
+            self.leave(Out::Halted, effects);
+            self.given = Some(to);
         }
     }
 

@@ -31,9 +31,11 @@ impl Partition {
     /// Claims the partition once its owner has finished what is under way, so that nothing of that
     /// becomes void.
     pub fn claim_from(self: &Arc<Self>, owner: Arc<str>, reason: ClaimReason) {
-        let Some(fleet) = self.fleet.clone() else { return self.claim(reason) };
+        if !self.others.is_fleet() {
+            return self.claim(reason);
+        }
         self.take_once(|this| async move {
-            remote::let_go(&fleet, &owner, this.number).await;
+            remote::let_go(&this.others, &owner, this.number).await;
             this.claim(reason);
         });
     }
@@ -55,9 +57,10 @@ impl Partition {
 
     /// Has the owner write down what this gateway admitted or gave back and can't write itself.
     pub fn deliver_leftovers(self: &Arc<Self>) {
-        let (Some(fleet), Place::There { owner, .. }) = (&self.fleet, self.place_now()) else {
+        let Place::There { owner, .. } = self.place_now() else { return };
+        if !self.others.reaches(&owner) {
             return;
-        };
+        }
         // Before they are taken out: whoever asks whether all is written never sees them nowhere.
         self.deliveries.fetch_add(1, Ordering::AcqRel);
         let uses = self.owner().leftovers();
@@ -65,9 +68,9 @@ impl Partition {
             self.deliveries.fetch_sub(1, Ordering::AcqRel);
             return;
         }
-        let (this, fleet) = (Arc::clone(self), Arc::clone(fleet));
+        let this = Arc::clone(self);
         self.runtime.spawn(async move {
-            remote::deliver(&fleet, &this, &owner, uses).await;
+            remote::deliver(&this.others, &this, &owner, uses).await;
             this.deliveries.fetch_sub(1, Ordering::AcqRel);
         });
     }

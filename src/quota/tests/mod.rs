@@ -1,5 +1,6 @@
 //! Quotas on the real embedded journal, on a real disk.
 
+mod giving;
 mod unavailable;
 mod operator;
 mod reserving;
@@ -108,6 +109,14 @@ impl Journal for Moody {
 
     async fn resign(&self) {
         self.inner.resign().await;
+    }
+
+    async fn release(&self) {
+        self.inner.release().await;
+    }
+
+    async fn regain(&self) -> Result<(), JournalError> {
+        self.inner.regain().await
     }
 
     fn is_replayed(&self, partition: u32) -> bool {

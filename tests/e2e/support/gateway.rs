@@ -1,13 +1,15 @@
 use std::fs::{self, File};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Bank, Process, eventually, own_address};
+use super::{Bank, Process, eventually, is_running, own_address};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tollgate");
 pub const ADMIN_TOKEN: &str = "test-admin-token";
@@ -18,6 +20,8 @@ pub struct Tollgate {
     folder: TempDir,
     address: Ipv4Addr,
     under: Vec<String>,
+    /// What it gets as standard input, at each of its starts.
+    input: Option<TcpListener>,
     client: reqwest::Client,
 }
 
@@ -99,12 +103,69 @@ impl Tollgate {
 
     /// The same by way of a command that runs it in its own place, at each of its starts.
     pub fn start_under(under: Vec<String>, address: Ipv4Addr, config: &str) -> Self {
+        Self::start_with(under, None, address, config)
+    }
+
+    /// The same by way of a link, which [`Tollgate::replace_program`] turns to something else.
+    pub async fn start_by_link(config: &str) -> Self {
+        let through = ["sh", "-c", "shift; exec \"$0\" \"$@\"", "FOLDER/tollgate"];
+        let gateway = Self::start_under(through.map(str::to_owned).to_vec(), own_address(), config);
+        gateway.until_ready().await;
+        gateway
+    }
+
+    /// Puts a script in the place of the program that a later start or upgrade takes.
+    pub fn replace_program(&self, script: &str) {
+        let (program, beside) = (self.folder().join("tollgate"), self.folder().join("beside"));
+        fs::write(&beside, script).unwrap();
+        fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(beside, program).unwrap();
+    }
+
+    /// Has another process take over, through the admin port.
+    pub async fn upgrade(&self) -> Answer {
+        self.command("/upgrade", Value::Null).await
+    }
+
+    /// Runs a command of the program against this gateway's admin port.
+    pub fn ask(&self, command: &[&str], token: Option<&str>) -> std::process::Output {
+        let mut asked = Command::new(PROGRAM);
+        asked.args(command).args(["--admin", &self.admin_url("")]);
+        asked.envs(token.map(|token| ("TOLLGATE_ADMIN_TOKEN", token)));
+        asked.output().unwrap()
+    }
+
+    /// All processes of this gateway that run: more than one while one takes over from another.
+    pub fn processes(&self) -> Vec<u32> {
+        let folder = self.folder.path().display().to_string();
+        let ours = |pid: &u32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(&folder) && is_running(*pid)
+        };
+        let all = fs::read_dir("/proc").unwrap().flatten();
+        all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(ours).collect()
+    }
+
+    /// The same with a socket, at each of its starts, as the service manager passes one.
+    pub fn start_behind(socket: TcpListener, address: Ipv4Addr, config: &str) -> Self {
+        let passing = "export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\" 3<&0 0</dev/null";
+        let under = ["sh", "-c", passing, "sh"].map(str::to_owned).to_vec();
+        Self::start_with(under, Some(socket), address, config)
+    }
+
+    fn start_with(
+        under: Vec<String>,
+        input: Option<TcpListener>,
+        address: Ipv4Addr,
+        config: &str,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let client =
             reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         write_config(folder.path(), address, config);
-        let process = launch(folder.path(), &under);
-        Self { process, folder, address, under, client }
+        std::os::unix::fs::symlink(PROGRAM, folder.path().join("tollgate")).unwrap();
+        let process = launch(folder.path(), &under, input.as_ref());
+        Self { process, folder, address, under, input, client }
     }
 
     /// Runs a command on a configuration, to its end.
@@ -173,6 +234,11 @@ impl Tollgate {
 
     /// Waits until it has ended.
     pub async fn ended(mut self) -> std::process::ExitStatus {
+        self.exit().await
+    }
+
+    /// The same for one that will be started again.
+    pub async fn exit(&mut self) -> std::process::ExitStatus {
         eventually("the gateway to end", async || self.process.exited().ok_or_else(|| self.log()))
             .await
     }
@@ -205,7 +271,7 @@ impl Tollgate {
 
     /// A new start on the same directory, once it has ended.
     pub fn relaunch(&mut self) {
-        self.process = launch(self.folder.path(), &self.under);
+        self.process = launch(self.folder.path(), &self.under, self.input.as_ref());
     }
 
     pub async fn get(&self, path: &str, token: &str) -> Answer {
@@ -262,6 +328,15 @@ impl Tollgate {
     }
 }
 
+/// What took over from the process that was started here is nobody's child.
+impl Drop for Tollgate {
+    fn drop(&mut self) {
+        for process in self.processes() {
+            let _ = Command::new("kill").args(["-KILL", &process.to_string()]).status();
+        }
+    }
+}
+
 async fn read(answer: reqwest::Response) -> reqwest::Result<Answer> {
     let (status, headers) = (answer.status(), answer.headers().clone());
     Ok(Answer { status, headers, body: answer.bytes().await?.to_vec() })
@@ -276,14 +351,19 @@ fn write_config(folder: &Path, address: Ipv4Addr, config: &str) {
     fs::rename(beside, folder.join("tollgate.yaml")).unwrap();
 }
 
-fn launch(folder: &Path, under: &[String]) -> Process {
+fn launch(folder: &Path, under: &[String], input: Option<&TcpListener>) -> Process {
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    let words = [under, &[PROGRAM.to_owned()]].concat();
+    let place = folder.display().to_string();
+    let words: Vec<_> = under.iter().map(|word| word.replace("FOLDER", &place)).collect();
+    let words = [&words[..], &[PROGRAM.to_owned()]].concat();
+    let input = input
+        .map_or_else(Stdio::null, |socket| Stdio::from(OwnedFd::from(socket.try_clone().unwrap())));
     Process::start(
         Command::new(&words[0])
             .args(&words[1..])
             .args(["run", "--config"])
             .arg(folder.join("tollgate.yaml"))
+            .stdin(input)
             .stdout(log.try_clone().unwrap())
             .stderr(log),
     )

@@ -218,6 +218,28 @@ async fn a_second_process_is_told_who_has_the_directory() {
 }
 
 #[tokio::test]
+async fn a_journal_that_was_released_can_be_opened_by_another_process_and_read_on_afterwards() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = open(directory.path());
+    let mut tail = first.tail(0, 0).await.unwrap();
+    first.append(0, used(1, 9, 1)).await.unwrap();
+    assert_eq!(tail.next().await, Some(Ok((0, used(1, 9, 1)))));
+    for round in 1..4 {
+        first.release().await;
+        let refused = first.append(0, used(2, 9, 1)).await.unwrap_err();
+        assert!(!refused.is_ambiguous(), "{refused}");
+        let other = open(directory.path());
+        assert_eq!(other.append(0, used(3, round, 1)).await, Ok(round));
+        assert!(first.regain().await.is_err(), "it is in use");
+        drop(other);
+        first.regain().await.unwrap();
+        assert_eq!(tail.next().await, Some(Ok((round, used(3, round, 1)))));
+        assert!(try_open(directory.path()).is_err(), "it is this one's again");
+    }
+    assert_eq!(first.append(0, used(4, 9, 1)).await, Ok(4));
+}
+
+#[tokio::test]
 async fn another_number_of_partitions_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     drop(open(directory.path()));

@@ -88,3 +88,31 @@ fn what_an_owner_could_not_write_down_is_left_for_its_successor() {
     desk.write_all();
     assert_eq!(desk.used(), 1);
 }
+
+#[test]
+fn a_partition_is_given_away_only_with_nothing_on_its_way_and_can_be_taken_back() {
+    let mut desk = Desk::owning();
+    let early = desk.ask(strict(4));
+    desk.step(Event::HandOver);
+    desk.step(Event::Give("heir".into()));
+    assert_eq!(desk.owner.place(), Place::Here, "a record is on its way");
+    let late = desk.ask(strict(4));
+    desk.write_all();
+    let (held, _) = desk.admitted(early);
+    desk.step(Event::Give("heir".into()));
+    let Place::There { owner, .. } = desk.owner.place() else { panic!("it was given") };
+    assert_eq!(&*owner, "heir");
+    assert_eq!(desk.answer(late), Some(&Answer::Unavailable(Why::NotOwner)), "to be sent there");
+    desk.step(Event::Refund(held.clone()));
+    desk.step(Event::Tick);
+    assert!(desk.sent.is_empty(), "nothing is written here any more");
+    assert_eq!(desk.owner.leftovers(), [(held, 0, 1)]);
+
+    desk.step(Event::TakeBack);
+    assert_eq!(desk.owner.place(), Place::Here);
+    desk.step(Event::Claim { nonce: 7 });
+    desk.write_all();
+    let client = desk.ask(strict(4));
+    desk.write_all();
+    desk.admitted(client);
+}
