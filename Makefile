@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
-.PHONY: help setup kafka demo demo-fleet test chaos upgrades lint docs bench figures load install uninstall deb service fuzz
+.PHONY: help setup kafka demo demo-fleet test chaos upgrades lint docs bench compare figures load install uninstall deb service fuzz
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ docs: setup ## Write docs/configuration.md from the types
 
 bench: setup ## CPU per request against a bare Pingora proxy (docs/performance.md)
 	@load-tests/bench.sh
+
+compare: setup ## Next to nginx, HAProxy, Varnish, Envoy and bare Pingora (an hour, machine quiet; docs/performance.md)
+	@load-tests/compare.sh
 
 figures: setup ## What counting costs, alone and in a fleet on a real Kafka (docs/performance.md)
 	@scripts/kafka.sh fetch >/dev/null
