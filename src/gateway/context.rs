@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -190,7 +191,9 @@ impl Context {
         if self.reservation.is_none() {
             return;
         }
-        self.limits = standing::after(end, self).into_owned();
+        if let Cow::Owned(after) = standing::after(end, self) {
+            self.limits = after;
+        }
         if let Some(reservation) = self.reservation.take() {
             self.unaccounted |= reservation.unaccounted();
             reservation.end(end);

@@ -1,6 +1,7 @@
 //! Where a caller stands against its limits, as every answer says it.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -43,28 +44,43 @@ pub fn headers(limits: &[LimitState]) -> Option<[(HeaderName, HeaderValue); 2]> 
     if limits.is_empty() {
         return None;
     }
-    let mut policies = Vec::with_capacity(limits.len());
-    let mut standings = Vec::with_capacity(limits.len());
-    for state in limits {
-        let name = sf_string(&state.policy);
-        let policy = format!("{name};q={};w={}", state.limit, state.window.as_secs().max(1));
+    // Every answer pays for this: two texts, and nothing else.
+    let (mut policies, mut standings) = (String::with_capacity(96), String::with_capacity(96));
+    for (place, state) in limits.iter().enumerate() {
+        let LimitState { limit, window, remaining, reset, .. } = state;
         // One rule on several accounts is one policy.
-        if !policies.contains(&policy) {
-            policies.push(policy);
+        if !limits.iter().take(place).any(|told| is_same_policy(told, state)) {
+            begin_item(&mut policies, &state.policy);
+            write!(policies, ";q={limit};w={}", window.as_secs().max(1)).ok()?;
         }
-        let mut standing = format!("{name};r={};t={}", state.remaining, whole_seconds(state.reset));
+        begin_item(&mut standings, &state.policy);
+        write!(standings, ";r={remaining};t={}", whole_seconds(*reset)).ok()?;
         if let Some(account) = &state.account {
-            standing.push_str(&format!(";pk=:{}:", BASE64.encode(account.as_str())));
+            write!(standings, ";pk=:{}:", BASE64.encode(account.as_str())).ok()?;
         }
-        standings.push(standing);
     }
-    let join = |items: &[String]| HeaderValue::from_str(&items.join(", ")).ok();
-    Some([(RATE_LIMIT_POLICY, join(&policies)?), (RATE_LIMIT, join(&standings)?)])
+    let value = |text: String| HeaderValue::try_from(text).ok();
+    Some([(RATE_LIMIT_POLICY, value(policies)?), (RATE_LIMIT, value(standings)?)])
 }
 
-/// An sf-string (RFC 9651 section 3.3.3). Names of policies are checked to be printable ASCII.
-fn sf_string(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+fn is_same_policy(one: &LimitState, other: &LimitState) -> bool {
+    (&one.policy, one.limit, one.window) == (&other.policy, other.limit, other.window)
+}
+
+/// Begins another item of a list with an sf-string (RFC 9651 section 3.3.3). Names of policies are
+/// checked to be printable ASCII.
+fn begin_item(list: &mut String, name: &str) {
+    if !list.is_empty() {
+        list.push_str(", ");
+    }
+    list.push('"');
+    for character in name.chars() {
+        if matches!(character, '\\' | '"') {
+            list.push('\\');
+        }
+        list.push(character);
+    }
+    list.push('"');
 }
 
 #[cfg(test)]

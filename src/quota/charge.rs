@@ -1,3 +1,4 @@
+use std::fmt::Write;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
@@ -81,12 +82,13 @@ impl Charge {
 /// The values of a rule's key other than the account: `client=app,subject=42`.
 fn dimensions(rule: &QuotaRule, facts: &Facts<'_>) -> Box<str> {
     let others = rule.per.iter().filter(|source| !matches!(source, ValueSource::Account));
-    let mut text = String::new();
+    let mut text = String::with_capacity(LONGEST_VALUE);
     for source in others {
         if !text.is_empty() {
             text.push(',');
         }
-        text.push_str(&source.to_string());
+        // Writing into a String can't fail.
+        let _ = write!(text, "{source}");
         push_value(&mut text, source, facts);
     }
     text.into()

@@ -25,7 +25,7 @@ pub fn cache_key(
     facts: &Facts<'_>,
     account: Option<&AccountKey>,
 ) -> CacheKey {
-    let mut parts = Parts::default();
+    let mut parts = Parts(Vec::with_capacity(256));
     parts.text(b"tollgate 1");
     parts.text(facts.route.as_str().as_bytes());
     parts.optional(account.map(|key| key.as_bytes().as_slice()));
@@ -48,7 +48,6 @@ pub fn cache_key(
 }
 
 /// Texts one after the other, each with its length in front.
-#[derive(Default)]
 struct Parts(Vec<u8>);
 
 impl Parts {
