@@ -284,6 +284,7 @@ async fn every_metric_is_there_once_what_it_counts_has_happened() {
         + &own("retried", "")
         + &own("ejected", "");
     let gateway = Tollgate::start(&text).await;
+    assert_eq!(gateway.upgrade().await.status, 200);
     use_everything(&bank, &gateway).await;
     let mut names = metric_names();
     names.retain(|name| !OTHERS_METRICS.contains(name));
