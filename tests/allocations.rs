@@ -75,7 +75,8 @@ fn start_gateway(folder: &Path, issuer: &str, backend: u16) -> u16 {
     });
     std::fs::write(&path, config.to_string()).unwrap();
     let config = tollgate::config::load(&path).unwrap_or_else(|problems| panic!("{problems}"));
-    let started = tollgate::gateway::start(&path, config).unwrap();
+    let origin = tollgate::gateway::Origin::find().unwrap();
+    let started = tollgate::gateway::start(&path, config, origin).unwrap();
     std::thread::spawn(move || started.serve());
     port
 }
