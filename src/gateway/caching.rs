@@ -43,6 +43,8 @@ pub(super) fn only_if_cached(session: &Session, context: &Context) -> bool {
 
 /// Turns the cache on for this request, where its route keeps answers.
 pub(super) fn enable(shared: &Shared, session: &mut Session, context: &mut Context) {
+    // Looked at again: it may have waited for the process that takes over.
+    context.cache_is_elsewhere |= shared.is_giving();
     if policy(session, context).is_some() {
         context.stages.begin(Stage::Vault);
         let patience = context.time_left().unwrap_or(Duration::MAX);

@@ -17,6 +17,8 @@ pub(super) struct Outgoing {
     bytes: Vec<u8>,
     /// Of them, those that are on their way.
     sent: usize,
+    /// How often the connection took something.
+    progress: u64,
 }
 
 impl Outgoing {
@@ -25,10 +27,16 @@ impl Outgoing {
     }
 
     fn took(&mut self, count: usize) {
+        self.progress = self.progress.wrapping_add(1);
         self.sent += count;
         if self.waiting().is_empty() {
-            *self = Self::default();
+            (self.bytes, self.sent) = (Vec::new(), 0);
         }
+    }
+
+    /// Tells by a change that the connection took something since.
+    pub fn progress(&self) -> u64 {
+        self.progress
     }
 
     /// Takes bytes, to be written at the next flush if they are few, else along with what waits.
@@ -45,9 +53,12 @@ impl Outgoing {
                 return Poll::Ready(Ok(bytes.len()));
             }
             if self.waiting().is_empty() {
-                return Pin::new(to).poll_write(context, bytes);
+                let count = ready!(Pin::new(to).poll_write(context, bytes))?;
+                self.progress = self.progress.wrapping_add(1);
+                return Poll::Ready(Ok(count));
             }
-            if to.is_write_vectored() {
+            // A TLS stream says that it is, and writes the first of them only.
+            if to.get_ssl().is_none() && to.is_write_vectored() {
                 let both = [IoSlice::new(self.waiting()), IoSlice::new(bytes)];
                 let count =
                     written(ready!(Pin::new(&mut *to).poll_write_vectored(context, &both)))?;

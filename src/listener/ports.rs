@@ -141,8 +141,10 @@ impl<A: HttpServerApp + Send + Sync + 'static> Ports<A> {
             join(self.accept(&stopped, listeners_per_fd), until_shut).await;
             gate.note_accepting(false);
             tokio::select! {
-                () = gate.until_open() => {}
+                // At the end the gate is open too: whoever came in would be cut off.
+                biased;
                 _ = shutdown.wait_for(|stop| *stop) => break,
+                () = gate.until_open() => {}
             }
         }
         gate.close();

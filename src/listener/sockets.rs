@@ -70,7 +70,10 @@ impl Sockets {
     /// [`ListenerError::NotGiven`], or why it can't be opened.
     pub fn take(&mut self, address: SocketAddr) -> Result<TcpListener, ListenerError> {
         match self.take_given(address) {
-            None if self.giver == Giver::Manager => Err(ListenerError::NotGiven(address)),
+            // Also after an upgrade: the next start would fail on it, when nobody is looking.
+            None if self.giver == Giver::Manager || self.kept => {
+                Err(ListenerError::NotGiven(address))
+            }
             given => ready(address, given),
         }
     }
@@ -102,6 +105,9 @@ impl Sockets {
             }
             Some((address, _)) => {
                 tracing::info!(%address, "the port is no longer in the configuration");
+                if self.kept {
+                    tracing::warn!(%address, "the service manager still has it: the next start will be refused");
+                }
                 Ok(())
             }
             None => Ok(()),

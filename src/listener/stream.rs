@@ -198,13 +198,22 @@ impl AsyncWrite for ClientStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        let before = this.outgoing.progress();
         let written = this.outgoing.poll_write(&mut this.inner, context, bytes);
+        if written.is_ready() && this.outgoing.progress() == before {
+            // What is only gathered the client has not taken.
+            return written;
+        }
         this.hold(context, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let before = this.outgoing.progress();
         let flushed = this.poll_all_out(context);
+        if this.outgoing.progress() != before {
+            this.stalled_until = None;
+        }
         this.hold(context, flushed)
     }
 

@@ -36,8 +36,8 @@ impl Quotas {
             }
             sleep(STEP).await;
         }
-        self.journal.release().await;
-        true
+        // A disk that hangs must not leave nobody serving.
+        timeout_at(deadline, self.journal.release()).await.is_ok()
     }
 
     /// The other process did not take over after all: opens the journal again and owns what it
@@ -50,10 +50,11 @@ impl Quotas {
         let regained = self.journal.regain().await;
         let deadline = Instant::now() + within;
         for partition in &self.partitions {
-            partition.step([Event::TakeBack]);
             if regained.is_ok() && matches!(partition.role_now(), Role::Out(Out::Halted)) {
                 partition.claim(ClaimReason::Resumed);
             }
+            // Only now: an owner that is out would refuse those who ask.
+            partition.step([Event::TakeBack]);
         }
         let owned = self.until_owning(deadline).await;
         self.others.set_successor(None);

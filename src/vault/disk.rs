@@ -179,7 +179,9 @@ impl Disk {
     /// Takes the files back after [`Disk::close`]. Where that fails, memory has to do.
     pub(super) fn regain(&self) -> Result<(), VaultError> {
         let path = &self.shared.path;
-        let table = open_complete(path, &self.shared.faults)?;
+        // Without its files no purge reaches them: then the next start must not believe them.
+        let table = open_complete(path, &self.shared.faults)
+            .inspect_err(|_| Complete::of(path).unmark())?;
         self.shared.table.store(Some(Arc::new(table)));
         self.shared.queue.reopen();
         let thread = start_writing(&self.shared)

@@ -59,6 +59,7 @@ use crate::account::AccountHasher;
 use crate::config::model::{CachePolicy, CacheSettings, Kafka, Route};
 use crate::observe::{Event, Metrics, VaultOperation};
 use crate::request::Clock;
+use change::Scope;
 use disk::Disk;
 use epochs::Epochs;
 use feed::{DataClasses, Feed};
@@ -279,6 +280,9 @@ impl Vault {
     /// # Errors
     /// They can't be opened: the vault goes on in memory alone.
     pub fn regain(&self) -> Result<(), VaultError> {
+        // The other process may have served for a moment, and known of changes.
+        self.epochs.turn_all();
+        self.memory.remove(&Scope::All);
         self.disk.regain()
     }
 

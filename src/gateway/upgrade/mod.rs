@@ -42,6 +42,8 @@ const PREPARATION: Duration = Duration::from_secs(60);
 const GIVING: Duration = Duration::from_secs(5);
 /// For the new process to open the state and serve. Requests wait meanwhile.
 const TAKING: Duration = Duration::from_secs(30);
+/// For the new process to hear that it is the main one.
+const LAST_WORD: Duration = Duration::from_secs(5);
 /// To own again what was given.
 const RETAKING: Duration = Duration::from_secs(10);
 
@@ -177,10 +179,12 @@ impl Upgrader {
         let Prepared { version, commit } = taken?;
         self.shared.supervisor.replaced_by(process);
         // It waits for this word only to speak to the service manager.
-        if let Err(Trouble::Refused(why) | Trouble::Broken(why)) =
-            successor.ask(MAIN, Vec::new()).await
-        {
-            tracing::warn!(why, "the new process did not hear that it is the main one");
+        match timeout(LAST_WORD, successor.ask(MAIN, Vec::new())).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(Trouble::Refused(why) | Trouble::Broken(why))) => {
+                tracing::warn!(why, "the new process did not hear that it is the main one");
+            }
+            Err(_) => tracing::warn!("the new process does not answer that it is the main one"),
         }
         self.heir.send_replace(Some(process));
         Ok(Upgraded { process, version, commit, replaced: std::process::id() })
