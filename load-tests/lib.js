@@ -53,6 +53,15 @@ export const common = {
   insecureSkipTLSVerify: text('INSECURE', '') === '1',
 };
 
+// So many requests begin each second, whether answers come or not.
+export const steady = (perSecond, duration) => ({
+  executor: 'constant-arrival-rate',
+  rate: perSecond,
+  timeUnit: '1s',
+  duration,
+  preAllocatedVUs: number('VUS', Math.max(50, perSecond)),
+});
+
 // ---- accounts: of the run's own, so that it can be repeated within a quota's window, or those of a file
 
 const named = given('ACCOUNTS_FILE') ? open(__ENV.ACCOUNTS_FILE).split('\n').map((line) => line.trim()).filter(Boolean) : [];

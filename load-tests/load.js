@@ -6,7 +6,7 @@ import exec from 'k6/execution';
 import { Rate } from 'k6/metrics';
 import {
   account, bound, clients, common, gateway, isHit, list, nameOf, number, over, params, percent, place, rate, report,
-  run, seconds, share, text, times, tokens,
+  run, seconds, share, steady, text, times, tokens,
 } from './lib.js';
 
 // Each account is read so many times at each path: within the quota of the summary.
@@ -22,13 +22,7 @@ export const options = {
   ...common,
   discardResponseBodies: true,
   scenarios: {
-    steady: {
-      executor: 'constant-arrival-rate',
-      rate: perSecond,
-      timeUnit: '1s',
-      duration,
-      preAllocatedVUs: number('VUS', Math.max(50, perSecond)),
-    },
+    steady: steady(perSecond, duration),
   },
   thresholds: {
     ...Object.fromEntries(paths.map((path) => [`http_req_duration{name:${nameOf(path)}}`, [`p(95)<${p95}`, `p(99)<${p99}`]])),

@@ -6,7 +6,7 @@ import exec from 'k6/execution';
 import { Counter, Rate, Trend } from 'k6/metrics';
 import {
   account, bound, clients, common, count, gateway, isHit, list, nameOf, number, over, params, percent, place, rate,
-  report, run, seconds, share, stat, text, times, tokens,
+  report, run, seconds, share, stat, steady, text, times, tokens,
 } from './lib.js';
 
 const paths = list('PATHS', ['/accounts/{account}/summary', '/accounts/{account}/balance', '/accounts/{account}/transactions']);
@@ -32,13 +32,7 @@ const watching = {
 export const options = {
   ...common,
   scenarios: {
-    steady: {
-      executor: 'constant-arrival-rate',
-      rate: perSecond,
-      timeUnit: '1s',
-      duration,
-      preAllocatedVUs: number('VUS', Math.max(50, perSecond)),
-    },
+    steady: steady(perSecond, duration),
     ...(admins.length > 0 ? { watch: watching } : {}),
   },
   thresholds: {

@@ -1,20 +1,14 @@
 // A quiet load, all at once ten times as much, and quiet again. During the spike nothing goes wrong but
 // clean refusals; after it requests take as long as before.
 
-import http from 'k6/http';
-import exec from 'k6/execution';
-import { Counter } from 'k6/metrics';
-import {
-  account, bound, clients, common, count, gateway, isCleanRefusal, number, over, params, place, rate, report, run,
-  seconds, text, times, tokens,
-} from './lib.js';
+import { bound, common, count, number, over, rate, report, seconds, text, times } from './lib.js';
 
-const path = text('READ_PATH', '/accounts/{account}/transactions');
+export { setup, read as default } from './overload.js';
+
 const base = rate('RATE', 30);
 const factor = number('FACTOR', 10);
 const quiet = text('QUIET', '8s');
 const peak = text('PEAK', '6s');
-const callers = clients(5);
 const vus = number('VUS', 100);
 const p99 = bound('P99', 400);
 const settle = number('SETTLE', 1);
@@ -52,32 +46,6 @@ export const options = {
     'http_req_duration{phase:spike}': [`p(99)<${bound('SPIKE_P99', 5000)}`],
   },
 };
-
-const served = new Counter('served');
-const shed = new Counter('shed');
-const unclean = new Counter('unclean');
-
-http.setResponseCallback(http.expectedStatuses({ min: 200, max: 299 }, 429, 503));
-
-export function setup() {
-  return { tokens: tokens(callers), run: run() };
-}
-
-export default function ({ tokens: all, run: id }) {
-  const n = exec.scenario.iterationInTest;
-  const answer = http.get(
-    `${gateway(n)}${place(path, account(id, n % 1000))}`,
-    params(all[n % callers], { name: 'read' }),
-  );
-  if (answer.status >= 200 && answer.status < 300) {
-    served.add(1);
-  } else if (isCleanRefusal(answer)) {
-    shed.add(1);
-  } else {
-    unclean.add(1);
-    console.error(`${answer.status} ${answer.error} ${answer.headers['Content-Type'] || ''} ${answer.body || ''}`);
-  }
-}
 
 export function handleSummary(data) {
   return report(data, `spike: ${base} requests a second, ${base * factor} for ${peak}, ${base} again, ${over}`, [

@@ -1,15 +1,10 @@
 // Steps up until the gateway sheds load or the rate asked for is reached, then goes back to the first
 // step. What is refused is refused cleanly, nothing else goes wrong, and afterwards all is as before.
 
-import http from 'k6/http';
-import exec from 'k6/execution';
-import { Counter } from 'k6/metrics';
-import {
-  account, bound, clients, common, count, gateway, isCleanRefusal, number, over, params, place, rate, report, run,
-  seconds, text, times, tokens,
-} from './lib.js';
+import { bound, common, count, number, over, rate, report, seconds, text, times } from './lib.js';
 
-const path = text('READ_PATH', '/accounts/{account}/transactions');
+export { setup, read as default } from './overload.js';
+
 const top = rate('RATE', 1000);
 const steps = number('STEPS', 5);
 const step = text('STEP', '5s');
@@ -18,7 +13,6 @@ const base = Math.max(1, Math.round(top / steps / 4));
 const settle = number('SETTLE', 3);
 const after = text('RECOVERY', '10s');
 const climb = seconds(step) * steps;
-const callers = clients(5);
 const vus = number('VUS', 150);
 const p99 = bound('P99', 500);
 
@@ -58,32 +52,6 @@ export const options = {
     'http_req_duration{phase:climb}': [],
   },
 };
-
-const served = new Counter('served');
-const shed = new Counter('shed');
-const unclean = new Counter('unclean');
-
-http.setResponseCallback(http.expectedStatuses({ min: 200, max: 299 }, 429, 503));
-
-export function setup() {
-  return { tokens: tokens(callers), run: run() };
-}
-
-export default function ({ tokens: all, run: id }) {
-  const n = exec.scenario.iterationInTest;
-  const answer = http.get(
-    `${gateway(n)}${place(path, account(id, n % 1000))}`,
-    params(all[n % callers], { name: 'read' }),
-  );
-  if (answer.status >= 200 && answer.status < 300) {
-    served.add(1);
-  } else if (isCleanRefusal(answer)) {
-    shed.add(1);
-  } else {
-    unclean.add(1);
-    console.error(`${answer.status} ${answer.error} ${answer.headers['Content-Type'] || ''} ${answer.body || ''}`);
-  }
-}
 
 export function handleSummary(data) {
   const dropped = count(data, 'dropped_iterations');
