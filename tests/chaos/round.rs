@@ -23,7 +23,7 @@ const REST_AT_MOST: Duration = Duration::from_secs(25);
 /// Questions at once to gateways that are well.
 const AT_ONCE: usize = 16;
 /// A slower answer is an outage.
-const PATIENCE: Millis = 250;
+pub const PATIENCE: Millis = 250;
 /// How long replicas may take to be equal.
 const EQUAL_IN: Duration = Duration::from_secs(30);
 

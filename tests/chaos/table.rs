@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::RULES;
 use crate::fault::Kind;
 use crate::judge::Done;
-use crate::round::Played;
+use crate::round::{PATIENCE, Played};
 use crate::seen::{Millis, Outage, Outcome, Seen};
 
 /// Sums over rounds.
@@ -90,7 +90,8 @@ impl Table {
             row.failed += usize::from(failed);
             row.failed_unsafe += usize::from(failed && seen.unsafe_method);
         }
-        let met = outages.iter().filter(|outage| during(outage.from));
+        // What is not answered yet as the next fault begins is that one's.
+        let met = outages.iter().filter(|outage| during(outage.from + PATIENCE));
         row.worst.push(met.map(|outage| outage.lasts()).max().unwrap_or(0));
     }
 
