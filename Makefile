@@ -22,7 +22,8 @@ demo-fleet: setup ## The same through three gateways on a real Kafka, one of the
 	@cargo build --profile demo --bins
 	@ONCE=$(ONCE) scripts/demo-fleet.sh target/demo
 
-test: setup ## All tests
+test: ## All tests
+	@scripts/setup.sh tests
 	@scripts/kafka.sh fetch >/dev/null
 	@cargo test --all-targets
 

@@ -5,12 +5,14 @@
 #
 #   make bench            five repeats of 5 s; the median counts
 #   REPEATS=3 SECONDS_EACH=3 make bench
+#   PROGRAM=path/to/tollgate make bench         another build of the gateway
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 repeats=${REPEATS:-5}
 seconds=${SECONDS_EACH:-5}
 connections=${CONNECTIONS:-32}
+program=${PROGRAM:-target/release/tollgate}
 
 if ! command -v wrk >/dev/null; then
   root=(); ((EUID == 0)) || root=(sudo)
@@ -20,7 +22,8 @@ cargo build --release --bin tollgate --bin demo-bank --example bench-peer
 
 work=$(mktemp -d)
 pids=()
-trap 'kill "${pids[@]}" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$work"' EXIT
+# At once: the bare proxy would wait minutes for connections to end.
+trap 'kill -9 "${pids[@]}" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$work"' EXIT
 export TOLLGATE_STATE="$work/state" TOLLGATE_ADMIN_TOKEN=bench
 peer=target/release/examples/bench-peer
 
@@ -59,7 +62,7 @@ gateway=
 with() { # configuration
   [[ -z $gateway ]] || { kill "$gateway"; wait "$gateway" 2>/dev/null || true; }
   rm -rf "$TOLLGATE_STATE"
-  taskset -c 0 target/release/tollgate run --config "$1" >"$work/tollgate.log" 2>&1 & gateway=$!; pids+=($gateway)
+  taskset -c 0 "$program" run --config "$1" >"$work/tollgate.log" 2>&1 & gateway=$!; pids+=($gateway)
   for _ in $(seq 200); do curl -sf -o /dev/null http://127.0.0.1:9901/ready && return; sleep 0.05; done
   tail -n 20 "$work/tollgate.log" >&2; exit 1
 }

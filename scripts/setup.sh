@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Installs what building Tollgate needs on Debian and Ubuntu: a C and C++ compiler, cmake, perl and
-# pkg-config (OpenSSL and the crypto library are built from source). Does nothing where all is there.
+# pkg-config (OpenSSL and the crypto library are built from source); with `tests` also what only tests
+# need. Does nothing where all is there.
 set -euo pipefail
 
 declare -A package=([gcc]=gcc [g++]=g++ [make]=make [cmake]=cmake [perl]=perl [pkg-config]=pkg-config [curl]=curl [openssl]=openssl)
+[[ ${1:-} != tests ]] || package+=([valgrind]=valgrind [taskset]=util-linux)
 missing=()
 for tool in "${!package[@]}"; do
   command -v "$tool" >/dev/null || missing+=("${package[$tool]}")

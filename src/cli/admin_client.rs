@@ -6,6 +6,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::args::{AdminArgs, PurgeArgs};
+use super::output::complain;
 use super::{Exit, Output};
 
 /// The gateway that owns an account, as the one at this admin port sees it.
@@ -148,7 +149,9 @@ pub(super) fn purge_cache(out: &mut Output, admin: &AdminArgs, what: &PurgeArgs)
     run(out, admin, reqwest::Method::POST, "/cache/purge", Some(body), |out, done| {
         out.line(format_args!("removed: {}", count(&done["entries"], "answer")));
         if let (Some(route), Some(false)) = (&what.route, done["route_in_use"].as_bool()) {
-            eprintln!("note: no route '{route}' is in use; GET /routes lists those that are");
+            complain(format_args!(
+                "note: no route '{route}' is in use; GET /routes lists those that are"
+            ));
         }
     })
 }
@@ -211,12 +214,12 @@ fn show_answer(
         Ok((status, answer)) => {
             let detail = answer.get("detail").and_then(Value::as_str);
             let detail = detail.unwrap_or("no reason was given");
-            eprintln!("refused ({}): {detail}", status.as_u16());
+            complain(format_args!("refused ({}): {detail}", status.as_u16()));
             if status == reqwest::StatusCode::UNAUTHORIZED {
                 let what = if admin.token.is_some() { "another token" } else { "a token" };
-                eprintln!(
+                complain(format_args!(
                     "hint: put {what} into TOLLGATE_ADMIN_TOKEN: `admin.token` of the gateway's configuration"
-                );
+                ));
             }
             Exit::Refused
         }
@@ -225,8 +228,8 @@ fn show_answer(
 }
 
 fn not_reached(admin: &AdminArgs, error: &dyn std::error::Error) -> Exit {
-    eprintln!("the admin port {} can't be reached: {error}", admin.admin);
-    eprintln!("hint: --admin names another one; is the gateway running?");
+    complain(format_args!("the admin port {} can't be reached: {error}", admin.admin));
+    complain("hint: --admin names another one; is the gateway running?");
     Exit::Unreachable
 }
 

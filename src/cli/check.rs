@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::output::complain;
 use super::{Exit, Output};
 use crate::config;
 
@@ -21,7 +22,7 @@ pub(super) fn check(out: &mut Output, files: &[PathBuf], json: bool) -> Exit {
                 if json {
                     report.push(json!({ "file": file, "problems": problems.to_json() }));
                 } else {
-                    eprintln!("{problems}");
+                    complain(&problems);
                 }
             }
         }

@@ -1,6 +1,7 @@
 use std::{fs, io};
 
 use super::args::ExplainArgs;
+use super::output::complain;
 use super::{Exit, Output, admin_client};
 use crate::config;
 use crate::gateway::{Explanation, Finding, Question, explain as explain_request};
@@ -10,21 +11,21 @@ pub(super) fn explain(out: &mut Output, request: &ExplainArgs) -> Exit {
     let config = match config::load(&request.config) {
         Ok(config) => config,
         Err(problems) => {
-            eprintln!("{problems}");
+            complain(&problems);
             return Exit::Refused;
         }
     };
     let body = match body(request.body.as_deref().unwrap_or_default()) {
         Ok(body) => body,
         Err(error) => {
-            eprintln!("the body can't be read: {error}");
+            complain(format_args!("the body can't be read: {error}"));
             return Exit::Usage;
         }
     };
     let question = match Question::parse(&request.method, &request.url, &request.headers, body) {
         Ok(question) => question,
         Err(error) => {
-            eprintln!("{error}");
+            complain(&error);
             return Exit::Usage;
         }
     };
@@ -36,7 +37,7 @@ pub(super) fn explain(out: &mut Output, request: &ExplainArgs) -> Exit {
         print(out, &explanation);
     }
     if let Err(error) = named {
-        eprintln!("nobody could be asked who owns the account: {error}");
+        complain(format_args!("nobody could be asked who owns the account: {error}"));
         return Exit::Unreachable;
     }
     if explanation.refused.is_some() { Exit::Refused } else { Exit::Done }
@@ -50,7 +51,7 @@ fn name_owner(
     let fleet = explanation.stages.iter_mut().find(|finding| finding.stage == "fleet");
     let Some(finding) = fleet else {
         if admin.is_some() {
-            eprintln!("nobody was asked: no other gateway is concerned with this request");
+            complain("nobody was asked: no other gateway is concerned with this request");
         }
         return Ok(());
     };

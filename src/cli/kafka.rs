@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::args::KafkaArgs;
+use super::output::complain;
 use super::{Exit, Output};
 use crate::config::{self, model::Config};
 use crate::gateway::topics::{self, CheckReport, Finding, InitReport, Made, Severity, TopicsError};
@@ -86,7 +87,7 @@ fn fail(out: &mut Output, args: &KafkaArgs, text: &dyn std::fmt::Display, json: 
     if args.json {
         out.line(format_args!("{json:#}"));
     } else {
-        eprintln!("{text}");
+        complain(text);
     }
 }
 

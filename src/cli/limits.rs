@@ -2,12 +2,16 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::cgroup;
 use crate::config::model::Config;
 
 /// Where nothing bounds open files: what Linux allows a process by default (`fs.nr_open`).
 const MOST: u64 = 1_048_576;
 /// For files, Kafka, identity providers and pooled connections to backends.
 const OWN: u64 = 1_024;
+/// Memory beside that of kept answers: the program, verified tokens, the store's buffers, and
+/// some ten thousand connections and hundred thousand accounts (docs/performance.md).
+const OWN_MEMORY: u64 = 256 << 20;
 
 /// Allows as many open files as the system grants, and says so where connections would run out of
 /// them.
@@ -30,6 +34,20 @@ pub(super) fn raise_open_files(config: &Config) {
             wanted,
             "too few open files are allowed for the listeners' max_connections: raise LimitNOFILE \
              (systemd), `ulimit -Hn` or the container's nofile, or lower max_connections"
+        );
+    }
+}
+
+/// Says so where answers in memory leave too little for the rest: Linux would kill the process when
+/// they have come.
+pub(super) fn warn_of_little_memory(config: &Config) {
+    let wanted = config.cache.memory.saturating_add(OWN_MEMORY);
+    if let Some(allowed) = cgroup::memory().filter(|allowed| *allowed < wanted) {
+        tracing::warn!(
+            allowed,
+            wanted,
+            "the control group allows less memory than the gateway may need: lower `cache.memory`, \
+             or raise MemoryMax (systemd) or the container's memory limit"
         );
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::CommandFactory;
 
+use super::output::complain;
 use super::{Args, Exit, Output};
 
 /// Prints the manual page, `tollgate(1)`.
@@ -9,7 +10,7 @@ pub(super) fn page(out: &mut Output) -> Exit {
     match clap_mangen::Man::new(Args::command()).render(out) {
         Ok(()) => Exit::Done,
         Err(error) => {
-            eprintln!("the manual page can't be written: {error}");
+            complain(format_args!("the manual page can't be written: {error}"));
             Exit::Failed
         }
     }

@@ -2,6 +2,7 @@
 
 mod admin_client;
 mod args;
+mod cgroup;
 mod check;
 mod explain;
 mod kafka;

@@ -40,8 +40,7 @@ impl Output {
         self.keep(outcome);
         match self.failed {
             Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                // There is nobody left to tell if this fails too.
-                let _ = writeln!(io::stderr(), "standard output can't be written: {error}");
+                complain(format_args!("standard output can't be written: {error}"));
                 Exit::Failed
             }
             Some(_) | None => exit,
@@ -56,6 +55,12 @@ impl Output {
             self.to = Box::new(io::sink());
         }
     }
+}
+
+/// Tells a person what is wrong, on standard error. Where that is closed or full too, there is
+/// nobody to tell; the exit status says it all the same.
+pub(super) fn complain(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 impl Write for Output {

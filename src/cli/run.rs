@@ -3,6 +3,7 @@ use std::path::Path;
 
 use rustix::fs::Mode;
 
+use super::output::complain;
 use super::{Exit, limits, log};
 use crate::admin::{AdminPort, router};
 use crate::config;
@@ -24,13 +25,14 @@ pub(super) fn run(path: &Path) -> Exit {
     let config = match config::load(path) {
         Ok(config) => config,
         Err(problems) => {
-            eprintln!("{problems}");
+            complain(&problems);
             refuse(&problems);
             return Exit::Refused;
         }
     };
     log::start(&config.observe.log);
     limits::raise_open_files(&config);
+    limits::warn_of_little_memory(&config);
     // Counts, keys and kept answers are this user's alone, in whatever way a file of them is made.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let mut started = match gateway::start(path, config, origin) {
@@ -48,7 +50,7 @@ pub(super) fn run(path: &Path) -> Exit {
 }
 
 fn cannot_start(error: &impl std::fmt::Display) -> Exit {
-    eprintln!("tollgate can't start: {error}");
+    complain(format_args!("tollgate can't start: {error}"));
     Exit::Failed
 }
 

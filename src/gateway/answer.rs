@@ -29,6 +29,7 @@ pub(super) fn prepare_request(
     let edits_body = !plan.route.response.body.is_empty();
     // Nothing can be edited in a conversation of another protocol.
     let websocket = session.is_upgrade_req() && !edits_body;
+    transform::forget_request_spelling(request);
     transform::strip_request(request, websocket);
     keyed::strip_fields(session, request, context);
     transform::forward(request, &hop(context));
@@ -36,7 +37,7 @@ pub(super) fn prepare_request(
         trace.apply(request);
     }
     request.insert_header(transform::REQUEST_ID, &context.head.request_id)?;
-    request.insert_header(transform::INTERACTION_ID, &context.interaction_id)?;
+    request.insert_header(transform::INTERACTION_ID, context.interaction_id.clone())?;
     if let Some(picked) = &context.upstream.picked {
         request.insert_header(header::HOST, picked.authority())?;
     }
@@ -142,6 +143,7 @@ pub(super) fn edit_upstream_head(
 
 /// Leaves of a head, also of one that only announces an answer, what a backend may tell callers.
 pub(super) fn clean_head(response: &mut ResponseHeader) -> pingora::Result<()> {
+    transform::forget_response_spelling(response)?;
     framing::settle(response)?;
     transform::strip_response(response, response.status == StatusCode::SWITCHING_PROTOCOLS);
     transform::strip_own_words(response);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 
 use super::edited::EditedBody;
@@ -54,7 +54,7 @@ pub struct Context {
     pub(super) head: RequestHead,
     /// `None` until the head was read.
     pub(super) trace: Option<TraceContext>,
-    pub(super) interaction_id: String,
+    pub(super) interaction_id: HeaderValue,
     pub(super) plan: Option<Arc<RoutePlan>>,
     pub(super) captures: Captures,
     pub(super) caller: Option<Arc<Caller>>,
@@ -147,7 +147,7 @@ impl Context {
             peer: IpAddr::from([0, 0, 0, 0]),
             head: RequestHead::default(),
             trace: None,
-            interaction_id: String::new(),
+            interaction_id: HeaderValue::from_static(""),
             plan: None,
             captures: Captures::default(),
             caller: None,

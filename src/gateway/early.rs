@@ -18,7 +18,7 @@ pub(super) fn answer(shared: &Shared, request: &EarlyRequest<'_>) -> Bytes {
     let refusal = request.refusal;
     let now = shared.clock.now();
     let request_id = Uuid::now_v7().to_string();
-    let problem = problem::describe(refusal, now);
+    let problem = problem::describe(refusal);
     let (media_type, body) = problem.body(refusal, Dialect::Problem, &request_id);
     let body = body.to_string();
     let reason = problem.status.canonical_reason().unwrap_or_default();

@@ -127,7 +127,7 @@ fn own_words(status: StatusCode, context: &Context) -> (Option<&'static str>, By
         return (None, Bytes::new());
     };
     let refusal = Refusal::BackendError { status };
-    let told = problem::describe(&refusal, context.snapshot.now());
+    let told = problem::describe(&refusal);
     let request_id = &context.head.request_id;
     let (media_type, body) = told.body(&refusal, plan.route.dialect, request_id);
     (Some(media_type), Bytes::from(body.to_string()))

@@ -48,7 +48,7 @@ pub struct Finding {
 pub fn explain(config: &Config, question: &Question) -> Explanation {
     let mut walk = Walk { explanation: Explanation::default() };
     if let Err(refusal) = walk.through(config, question) {
-        let told = problem::describe(&refusal, SystemClock.now());
+        let told = problem::describe(&refusal);
         // What callers are told has much of it already.
         let told_too = |more: &String| told.detail.to_lowercase().contains(&more.to_lowercase());
         let why = detail::of_refusal(&refusal)

@@ -7,6 +7,7 @@ use super::call;
 use super::context::{Arrival, Context};
 use super::shared::Shared;
 use super::{detail, problem, respond, shown, standing};
+use crate::account::AccountKey;
 use crate::observe::Exchange;
 use crate::transform::TraceContext;
 
@@ -26,10 +27,7 @@ pub(super) fn finish(
 }
 
 fn observe(shared: &Shared, session: &Session, context: &Context, status: u16) {
-    let account = (!context.account_keys.is_empty()).then(|| {
-        let keys: Vec<String> = context.account_keys.iter().map(ToString::to_string).collect();
-        keys.join(",")
-    });
+    let account = account(&context.account_keys);
     let (host, path) = shown::host_and_path(session.req_header(), context);
     let missing_parts = missing_parts(context);
     let trace_id = context.trace.as_ref().map(TraceContext::trace_id).unwrap_or_default();
@@ -52,10 +50,7 @@ fn observe(shared: &Shared, session: &Session, context: &Context, status: u16) {
         bytes_sent: session.as_downstream().body_bytes_sent(),
         bytes_received: session.as_downstream().body_bytes_read(),
         source: context.source,
-        problem: context
-            .refusal
-            .as_ref()
-            .map(|refusal| problem::describe(refusal, context.started_at).kind),
+        problem: context.refusal.as_ref().map(|refusal| problem::describe(refusal).kind),
         detail: detail.as_deref(),
         endpoint: context.upstream.endpoint.as_deref(),
         tries: tries(context),
@@ -66,6 +61,15 @@ fn observe(shared: &Shared, session: &Session, context: &Context, status: u16) {
     };
     shared.metrics.request_finished(&exchange);
     shared.access_log.write(&exchange);
+}
+
+/// What stands for the accounts.
+fn account(keys: &[AccountKey]) -> Option<String> {
+    match keys {
+        [] => None,
+        [one] => Some(one.to_string()),
+        several => Some(several.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")),
+    }
 }
 
 /// A composition is one try for Pingora, whatever it took.

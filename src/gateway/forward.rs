@@ -149,7 +149,7 @@ pub(super) fn prepare_request(
         trace.apply(request);
     }
     request.insert_header(transform::REQUEST_ID, &context.head.request_id)?;
-    request.insert_header(transform::INTERACTION_ID, &context.interaction_id)?;
+    request.insert_header(transform::INTERACTION_ID, context.interaction_id.clone())?;
     request.insert_header(PASSPORT, passport)?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::forward;
 use crate::auth;
-use crate::request::{Challenge, QuotaRefusal, Refusal, UnixMillis};
+use crate::request::{Challenge, QuotaRefusal, Refusal};
 
 /// A refusal as callers see it (RFC 9457).
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +22,7 @@ pub struct Problem {
 }
 
 /// What callers are told of a refusal; nothing internal is in it.
-pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
+pub fn describe(refusal: &Refusal) -> Problem {
     let problem = |status: StatusCode, kind, title, detail: &str| Problem {
         status,
         kind,
@@ -197,7 +197,7 @@ pub fn describe(refusal: &Refusal, now: UnixMillis) -> Problem {
             StatusCode::TOO_MANY_REQUESTS,
             "quota-exceeded",
             "The account's quota is used up",
-            &quota_detail(quota, now),
+            &quota_detail(quota),
         ),
         Refusal::QuotaUnavailable { rule } => problem(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -268,14 +268,14 @@ pub(super) fn methods(methods: &[http::Method]) -> String {
     methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ")
 }
 
-fn quota_detail(quota: &QuotaRefusal, now: UnixMillis) -> String {
+fn quota_detail(quota: &QuotaRefusal) -> String {
     format!(
         "The quota '{}' allows {} uses of this account in {}; {} are used. More are available at {}.",
         quota.state.policy,
         quota.state.limit,
         span_text(quota.state.window),
         quota.used,
-        now.plus(quota.state.reset).rfc3339(),
+        quota.resets.rfc3339(),
     )
 }
 

@@ -42,7 +42,7 @@ pub(super) fn status_sent(session: &Session) -> Option<StatusCode> {
 /// Answers a refusal in the route's dialect. Returns the status sent.
 pub(super) async fn refuse(session: &mut Session, context: &mut Context, refusal: Refusal) -> u16 {
     let dialect = context.plan.as_ref().map_or(Dialect::Problem, |plan| plan.route.dialect);
-    let problem = problem::describe(&refusal, context.snapshot.now());
+    let problem = problem::describe(&refusal);
     let (media_type, body) = problem.body(&refusal, dialect, &context.head.request_id);
     let mut headers = problem::headers(&refusal);
     headers.push((header::CONTENT_TYPE, HeaderValue::from_static(media_type)));
@@ -169,7 +169,7 @@ async fn write(session: &mut Session, context: &Context, answer: Answer) -> ping
 /// caller stands against the limits. Made anew for answers from the cache too.
 pub(super) fn stamp(head: &mut ResponseHeader, context: &Context) -> pingora::Result<()> {
     head.insert_header(transform::REQUEST_ID, &context.head.request_id)?;
-    head.insert_header(transform::INTERACTION_ID, &context.interaction_id)?;
+    head.insert_header(transform::INTERACTION_ID, context.interaction_id.clone())?;
     // What the account's owner said of its quotas stays beside this gateway's rates.
     let limits = standing::after(standing::end(head.status.as_u16(), false, context), context);
     for (name, value) in standing::headers(&limits).into_iter().flatten() {

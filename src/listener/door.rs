@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures::FutureExt;
 use openssl::ssl::NameType;
-use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
 use pingora::prelude::timeout;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::l4::stream::Stream as L4Stream;
@@ -162,27 +162,18 @@ impl<A: HttpServerApp + Send + Sync + 'static> Door<A> {
             Some(settings) => settings.apply_to_session(&mut session),
             None => session.set_keepalive((!*shutdown.borrow()).then_some(idle)),
         }
-        let reused = self.process(session, shutdown).await?;
-        let (stream, settings) = reused.consume();
+        // Called here and nowhere deeper: a session has some kilobytes, and each async function that
+        // it is handed to copies it.
+        let serving = AssertUnwindSafe(self.app.process_new_http(session, shutdown));
+        let Ok(reused) = serving.catch_unwind().await else {
+            self.port.metrics().record(Event::Panicked);
+            return None;
+        };
+        let (stream, settings) = reused?.consume();
         let stream = stream.into_any().downcast::<ClientStream>().ok()?;
         // Pingora drains what a request left unread. Should it ever see the end of a body
         // elsewhere than the door does, what follows must not be taken for a request.
         stream.body_is_over().then_some((stream, settings))
-    }
-
-    async fn process(
-        &self,
-        session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        let serving = AssertUnwindSafe(self.app.process_new_http(session, shutdown));
-        match serving.catch_unwind().await {
-            Ok(reused) => reused,
-            Err(_) => {
-                self.port.metrics().record(Event::Panicked);
-                None
-            }
-        }
     }
 
     /// Answers a head that must not be passed on, and parts.

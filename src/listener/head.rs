@@ -1,9 +1,10 @@
 use http::Method;
+use memchr::memchr;
 
 use super::body::Body;
 use super::target;
 use crate::config::model::ListenerLimits;
-use crate::request::Refusal;
+use crate::request::{Refusal, has_control};
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
 pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -63,7 +64,7 @@ impl Head {
     ) -> Result<Option<Whole>, Refusal> {
         loop {
             let rest = buffer.get(self.at..).unwrap_or_default();
-            let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
+            let Some(end) = memchr(b'\n', rest) else {
                 return self.check_unfinished(rest.len(), limits).map(|()| None);
             };
             self.at += end + 1;
@@ -109,14 +110,13 @@ impl Head {
     }
 
     fn read_field(&mut self, line: &[u8], limits: &ListenerLimits) -> Result<(), Refusal> {
-        let malformed = Refusal::BadRequest("a header field is malformed");
-        let colon = line.iter().position(|byte| *byte == b':').ok_or(malformed.clone())?;
-        let (name, value) = line.split_at_checked(colon).ok_or(malformed.clone())?;
+        let colon = memchr(b':', line).unwrap_or_default();
+        let (name, value) = line.split_at_checked(colon).unwrap_or_default();
         let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii();
         if name.is_empty() || !name.iter().copied().all(is_token) {
-            return Err(malformed);
+            return Err(Refusal::BadRequest("a header field is malformed"));
         }
-        if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+        if has_control(value) {
             return Err(Refusal::BadRequest("a header value has a control character"));
         }
         self.fields += 1;

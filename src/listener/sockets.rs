@@ -71,9 +71,7 @@ impl Sockets {
     pub fn take(&mut self, address: SocketAddr) -> Result<TcpListener, ListenerError> {
         match self.take_given(address) {
             // Also after an upgrade: the next start would fail on it, when nobody is looking.
-            None if self.giver == Giver::Manager || self.kept => {
-                Err(ListenerError::NotGiven(address))
-            }
+            None if self.kept => Err(ListenerError::NotGiven(address)),
             given => ready(address, given),
         }
     }

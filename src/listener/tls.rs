@@ -106,6 +106,11 @@ impl Settings<'_> {
         builder.set_mode(SslMode::RELEASE_BUFFERS);
         // Tickets resume sessions without a store that clients could fill.
         builder.set_session_cache_mode(SslSessionCacheMode::OFF);
+        if !self.tls.session_tickets {
+            // TLS 1.2, then 1.3.
+            builder.set_options(SslOptions::NO_TICKET);
+            builder.set_num_tickets(0)?;
+        }
         builder.set_session_id_context(SESSION_CONTEXT)?;
         builder.set_private_key(&chain.key)?;
         builder.set_certificate(&chain.leaf)?;

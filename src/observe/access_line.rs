@@ -1,172 +1,143 @@
-use std::net::IpAddr;
-
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::{Exchange, StageTimes};
 use crate::request::RouteId;
 
 /// The line of a request, with its line end: names of the Elastic Common Schema 8, and under
-/// `tollgate` what ECS has no name for. What is not known is left out. Written straight
-/// to bytes, since every request pays for it.
+/// `tollgate` what ECS has no name for. What is not known is left out.
+///
+/// Written member by member: every request pays for it, and a serialiser looks at each name anew.
 pub(super) fn line(exchange: &Exchange<'_>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(1024);
-    // Writing into memory can't fail, and no key is anything but a text.
-    let _ = serde_json::to_writer(&mut bytes, &Line::of(exchange));
+    let mut line = Object::begin(Vec::with_capacity(1024));
+    line.text("@timestamp", &exchange.started.rfc3339());
+    line.object("event", |event| {
+        event.number("duration", (exchange.seconds * 1e9).round() as u64);
+        event.text("outcome", outcome(exchange));
+    });
+    line.object("http", |http| write_http(http, exchange));
+    line.object("url", |url| {
+        url.known("domain", exchange.host);
+        url.known("path", exchange.path);
+    });
+    line.object("client", |client| {
+        if let Some(address) = &exchange.address {
+            client.value("ip", address);
+        }
+    });
+    if !exchange.trace_id.is_empty() {
+        line.object("trace", |trace| trace.text("id", exchange.trace_id));
+    }
+    line.object("tollgate", |own| write_own(own, exchange));
+    let mut bytes = line.end();
     bytes.push(b'\n');
     bytes
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    #[serde(rename = "@timestamp")]
-    timestamp: String,
-    event: Outcome,
-    http: Http<'a>,
-    url: Url<'a>,
-    client: Client,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace: Option<Trace<'a>>,
-    tollgate: Own<'a>,
+fn write_http(http: &mut Object, exchange: &Exchange<'_>) {
+    http.known("version", exchange.version);
+    http.object("request", |request| {
+        request.text("id", exchange.request_id);
+        request.known("method", exchange.method);
+        request.object("body", |body| body.number("bytes", exchange.bytes_received as u64));
+    });
+    http.object("response", |response| {
+        response.number("status_code", exchange.status.into());
+        response.object("body", |body| body.number("bytes", exchange.bytes_sent as u64));
+    });
 }
 
-#[derive(Serialize)]
-struct Outcome {
-    /// Nanoseconds.
-    duration: u64,
-    outcome: &'static str,
+fn write_own(own: &mut Object, exchange: &Exchange<'_>) {
+    own.maybe("route", exchange.route.map(RouteId::as_str));
+    own.maybe("client", exchange.client);
+    own.maybe("account", exchange.account);
+    own.text("source", exchange.source.word());
+    own.flag("passed_on", exchange.passed_on);
+    own.maybe("problem", exchange.problem);
+    own.maybe("detail", exchange.detail);
+    own.maybe("endpoint", exchange.endpoint);
+    own.number("tries", exchange.tries.into());
+    if !exchange.missing_parts.is_empty() {
+        own.value("missing_parts", exchange.missing_parts);
+    }
+    if let Some(remaining) = exchange.quota_remaining {
+        own.number("quota_remaining", remaining);
+    }
+    own.flag("unaccounted", exchange.unaccounted);
+    own.object("stage_us", |stages| write_stages(stages, exchange.stages));
 }
 
-#[derive(Serialize)]
-struct Http<'a> {
-    #[serde(skip_serializing_if = "str::is_empty")]
-    version: &'a str,
-    request: Request<'a>,
-    response: Response,
-}
-
-#[derive(Serialize)]
-struct Request<'a> {
-    id: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    method: &'a str,
-    body: Body,
-}
-
-#[derive(Serialize)]
-struct Response {
-    status_code: u16,
-    body: Body,
-}
-
-#[derive(Serialize)]
-struct Body {
-    bytes: usize,
-}
-
-#[derive(Serialize)]
-struct Url<'a> {
-    #[serde(skip_serializing_if = "str::is_empty")]
-    domain: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    path: &'a str,
-}
-
-#[derive(Serialize)]
-struct Client {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ip: Option<IpAddr>,
-}
-
-#[derive(Serialize)]
-struct Trace<'a> {
-    id: &'a str,
-}
-
-#[derive(Serialize)]
-struct Own<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    route: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    account: Option<&'a str>,
-    source: &'static str,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    passed_on: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    endpoint: Option<&'a str>,
-    tries: u32,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    missing_parts: &'a [String],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    quota_remaining: Option<u64>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    unaccounted: bool,
-    stage_us: StageMicroseconds,
-}
-
-struct StageMicroseconds(StageTimes);
-
-impl Serialize for StageMicroseconds {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for (stage, seconds) in self.0.iter() {
-            map.serialize_entry(stage.word(), &((seconds * 1e6).round() as u64))?;
-        }
-        map.end()
+fn write_stages(stages: &mut Object, times: StageTimes) {
+    for (stage, seconds) in times.iter() {
+        stages.number(stage.word(), (seconds * 1e6).round() as u64);
     }
 }
 
-impl<'a> Line<'a> {
-    fn of(exchange: &Exchange<'a>) -> Self {
-        Self {
-            timestamp: exchange.started.rfc3339(),
-            event: Outcome {
-                duration: (exchange.seconds * 1e9).round() as u64,
-                outcome: outcome(exchange),
-            },
-            http: Http {
-                version: exchange.version,
-                request: Request {
-                    id: exchange.request_id,
-                    method: exchange.method,
-                    body: Body { bytes: exchange.bytes_received },
-                },
-                response: Response {
-                    status_code: exchange.status,
-                    body: Body { bytes: exchange.bytes_sent },
-                },
-            },
-            url: Url { domain: exchange.host, path: exchange.path },
-            client: Client { ip: exchange.address },
-            trace: Some(Trace { id: exchange.trace_id }).filter(|trace| !trace.id.is_empty()),
-            tollgate: Own::of(exchange),
-        }
-    }
+/// A JSON object while it is written. Names must need no escapes; values may be anything.
+struct Object {
+    bytes: Vec<u8>,
+    has_members: bool,
 }
 
-impl<'a> Own<'a> {
-    fn of(exchange: &Exchange<'a>) -> Self {
-        Self {
-            route: exchange.route.map(RouteId::as_str),
-            client: exchange.client,
-            account: exchange.account,
-            source: exchange.source.word(),
-            passed_on: exchange.passed_on,
-            problem: exchange.problem,
-            detail: exchange.detail,
-            endpoint: exchange.endpoint,
-            tries: exchange.tries,
-            missing_parts: exchange.missing_parts,
-            quota_remaining: exchange.quota_remaining,
-            unaccounted: exchange.unaccounted,
-            stage_us: StageMicroseconds(exchange.stages),
+impl Object {
+    fn begin(mut bytes: Vec<u8>) -> Self {
+        bytes.push(b'{');
+        Self { bytes, has_members: false }
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.bytes.push(b'}');
+        self.bytes
+    }
+
+    fn name(&mut self, name: &'static str) {
+        let before: &[u8] =
+            if std::mem::replace(&mut self.has_members, true) { b",\"" } else { b"\"" };
+        self.bytes.extend_from_slice(before);
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(b"\":");
+    }
+
+    fn value(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
+        self.name(name);
+        // Writing into memory can't fail, and no key is anything but a text.
+        let _ = serde_json::to_writer(&mut self.bytes, value);
+    }
+
+    fn text(&mut self, name: &'static str, text: &str) {
+        self.value(name, text);
+    }
+
+    /// Left out if it is empty.
+    fn known(&mut self, name: &'static str, text: &str) {
+        if !text.is_empty() {
+            self.text(name, text);
         }
+    }
+
+    fn maybe(&mut self, name: &'static str, text: Option<&str>) {
+        if let Some(text) = text {
+            self.text(name, text);
+        }
+    }
+
+    fn number(&mut self, name: &'static str, number: u64) {
+        self.name(name);
+        self.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    /// Left out if it is not so.
+    fn flag(&mut self, name: &'static str, is_so: bool) {
+        if is_so {
+            self.name(name);
+            self.bytes.extend_from_slice(b"true");
+        }
+    }
+
+    fn object(&mut self, name: &'static str, write: impl FnOnce(&mut Self)) {
+        self.name(name);
+        let mut inner = Self::begin(std::mem::take(&mut self.bytes));
+        write(&mut inner);
+        self.bytes = inner.end();
     }
 }
 

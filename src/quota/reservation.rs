@@ -291,6 +291,7 @@ pub(super) fn count(metrics: &Metrics, rule: &QuotaRule, outcome: QuotaOutcome) 
 pub(super) fn exceeded(partition: &Partition, charge: &Charge, standing: Standing) -> Refusal {
     Refusal::QuotaExceeded(QuotaRefusal {
         state: limit_state(charge, standing, partition.wall()),
+        resets: standing.resets,
         used: standing.used,
         partition: partition.number,
         offset: standing.offset,

@@ -38,12 +38,25 @@ pub enum ConditionError {
         /// The names that exist at that place.
         known: String,
     },
+    /// A header that no request can have by that name, so that asking for it is a mistake.
+    #[error("no header is called '{name}' here{}", lower_case(name))]
+    NoHeader {
+        /// The name as written.
+        name: String,
+    },
     /// The expression failed on this request.
     #[error("the condition failed: {0}")]
     Failed(String),
     /// The expression gave something other than true or false.
     #[error("the condition gave no boolean")]
     NotBoolean,
+}
+
+fn lower_case(name: &str) -> String {
+    match HeaderName::from_bytes(name.as_bytes()) {
+        Ok(lower) => format!("; names are lower case: '{lower}'"),
+        Err(_) => String::new(),
+    }
 }
 
 impl Condition {

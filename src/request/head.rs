@@ -94,3 +94,24 @@ impl RequestHead {
 pub(super) fn header_text<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
+
+/// Whether a field value has a character that ends or splits it for some reader (RFC 9110
+/// section 5.5). Looks at all of it: without a way out, compilers take many bytes at a time.
+pub fn has_control(value: &[u8]) -> bool {
+    value.iter().fold(false, |found, byte| found | (byte.is_ascii_control() & (*byte != b'\t')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_control;
+
+    #[test]
+    fn control_characters_in_values_are_seen() {
+        for bad in [&b"a\0"[..], b"a\rb", b"a\nb", b"\x7f", b"\x1b[0m"] {
+            assert!(has_control(bad), "{}", bad.escape_ascii());
+        }
+        for good in [&b""[..], b"a b\tc", "é".as_bytes(), b"\xff"] {
+            assert!(!has_control(good), "{}", good.escape_ascii());
+        }
+    }
+}

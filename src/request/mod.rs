@@ -19,7 +19,7 @@ pub use caller::Caller;
 pub use clock::{Clock, ManualClock, SystemClock, UnixMillis, since_boot};
 pub use condition::{Condition, ConditionError};
 pub use facts::{Captures, Facts};
-pub use head::{NormalPath, PathError, RequestHead};
+pub use head::{NormalPath, PathError, RequestHead, has_control};
 pub use json::{JsonError, MAX_JSON_DEPTH, has_nul, parse_json};
 pub use limit_state::LimitState;
 pub use refusal::{Challenge, QuotaRefusal, Refusal};

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
-use super::{LimitState, PathError};
+use super::{LimitState, PathError, UnixMillis};
 
 /// Why a request stops here. A value: `gateway::respond` alone turns it into a status and a body,
 /// so no stage can invent a status or leak an internal message.
@@ -154,8 +154,10 @@ pub enum Challenge {
 /// A quota that is used up: everything the answer says about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuotaRefusal {
-    /// The rule, its limit and when more will be available.
+    /// The rule, its limit and in how long more will be available.
     pub state: LimitState,
+    /// When that is.
+    pub resets: UnixMillis,
     /// Uses counted in the window.
     pub used: u64,
     /// Journal partition of the account.

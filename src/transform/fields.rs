@@ -92,12 +92,17 @@ pub fn join_cookies(head: &mut impl Fields) {
 /// The only field of this name as text; `None` if there is none, more than one, or bytes that are
 /// not visible ASCII. Two values for something that has one leave nothing to believe.
 pub(super) fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    single_value(headers, name)?.to_str().ok()
+}
+
+/// The same as it came.
+pub(super) fn single_value<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> Option<&'h HeaderValue> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
-    if values.next().is_some() {
-        return None;
-    }
-    value.to_str().ok()
+    values.next().is_none().then_some(value)
 }
 
 /// The members of a comma-separated list (RFC 9110 section 5.6.1), over all fields of this name.

@@ -4,13 +4,14 @@ use http::header::{FORWARDED, HeaderName, HeaderValue};
 
 use super::Fields;
 use super::fields::{list, single};
+use super::hops::remove_where;
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Other fields that say where a request came from; believed from trusted proxies only.
-const CLAIMS_OF_ORIGIN: [HeaderName; 6] = [
+static CLAIMS_OF_ORIGIN: [HeaderName; 6] = [
     FORWARDED,
     HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("x-forwarded-port"),
@@ -39,11 +40,11 @@ pub struct Hop<'a> {
 /// and the like) go: they are the client's invention.
 pub fn forward(head: &mut impl Fields, hop: &Hop<'_>) {
     if !hop.trusted {
-        CLAIMS_OF_ORIGIN.iter().for_each(|name| head.remove(name));
+        remove_where(head, |name| CLAIMS_OF_ORIGIN.contains(name));
     }
     let addresses = match hop.trusted {
         true => addresses_so_far(head, hop.peer),
-        false => hop.peer.to_string(),
+        false => text_of(hop.peer),
     };
     put_text(head, &X_FORWARDED_FOR, &addresses);
     let protocol = if hop.https { "https" } else { "http" };
@@ -59,8 +60,21 @@ fn addresses_so_far(head: &impl Fields, peer: IpAddr) -> String {
     let mut addresses: Vec<String> = list(head.fields(), &X_FORWARDED_FOR)
         .map(|address| String::from_utf8_lossy(address).into_owned())
         .collect();
-    addresses.push(peer.to_string());
+    addresses.push(text_of(peer));
     addresses.join(", ")
+}
+
+/// As `Display` has it; every request pays for this, and most come over IPv4.
+fn text_of(address: IpAddr) -> String {
+    let IpAddr::V4(address) = address else { return address.to_string() };
+    let mut text = String::with_capacity(15);
+    for (nth, octet) in address.octets().into_iter().enumerate() {
+        if nth > 0 {
+            text.push('.');
+        }
+        text.push_str(itoa::Buffer::new().format(octet));
+    }
+    text
 }
 
 fn says_protocol(head: &impl Fields) -> bool {

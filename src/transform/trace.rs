@@ -44,13 +44,22 @@ impl TraceContext {
     }
 
     /// The field to send on.
-    pub fn traceparent(&self) -> String {
-        format!("00-{}-{}-{:02x}", hex::encode(self.trace), hex::encode(self.span), self.flags)
+    fn traceparent(&self) -> [u8; 55] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        // Every request pays for this, so it is written in its place.
+        let parts: [(usize, &[u8]); 3] = [(3, &self.trace), (36, &self.span), (53, &[self.flags])];
+        for (at, part) in parts {
+            let place = text.get_mut(at..at + 2 * part.len());
+            // The places are as long as what they are for.
+            let _ = place.map(|place| hex::encode_to_slice(part, place));
+        }
+        text
     }
 
     /// The trace in hexadecimal.
     pub fn trace_id(&self) -> String {
-        hex::encode(self.trace)
+        // As long as a UUID, whose digits are written faster than others.
+        Uuid::from_bytes(self.trace).simple().encode_lower(&mut Uuid::encode_buffer()).to_owned()
     }
 
     /// The gateway's span in hexadecimal.
@@ -61,7 +70,7 @@ impl TraceContext {
     /// Writes `traceparent`; `tracestate` stays only if the trace was continued, since it means
     /// nothing beside another trace.
     pub fn apply(&self, head: &mut impl Fields) {
-        if let Ok(value) = HeaderValue::from_str(&self.traceparent()) {
+        if let Ok(value) = HeaderValue::from_bytes(&self.traceparent()) {
             head.put(&TRACEPARENT, value);
         }
         if self.parent.is_none() {

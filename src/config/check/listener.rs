@@ -59,7 +59,8 @@ fn tls(raw: &raw::ListenerTls, at: &Spot<'_>, check: &mut Check<'_>) -> Listener
         raw::TlsVersion::V12 => TlsVersion::Tls12,
         raw::TlsVersion::V13 => TlsVersion::Tls13,
     };
-    ListenerTls { certificates, min_version, client_certificates }
+    let session_tickets = raw.session_tickets;
+    ListenerTls { certificates, min_version, session_tickets, client_certificates }
 }
 
 fn certificate(

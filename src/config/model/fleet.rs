@@ -116,6 +116,7 @@ impl Fleet {
                     key: self.key.clone(),
                 }],
                 min_version: TlsVersion::Tls13,
+                session_tickets: true,
                 client_certificates: ClientCertificates::Required {
                     authorities: self.authorities.clone(),
                 },

@@ -22,6 +22,8 @@ pub struct ListenerTls {
     pub certificates: Vec<CertificateFiles>,
     /// The oldest version spoken.
     pub min_version: TlsVersion,
+    /// Whether clients may resume a session without a full handshake.
+    pub session_tickets: bool,
     /// Whether clients must show certificates of their own.
     pub client_certificates: ClientCertificates,
 }

@@ -31,6 +31,11 @@ pub struct ListenerTls {
     /// The oldest version spoken. The newest is always 1.3.
     #[serde(default)]
     pub min_version: TlsVersion,
+    /// Tickets by which a client resumes its session without a full handshake (RFC 5077; RFC 8446
+    /// section 2.2). Their key is never written down; it is made anew when the program starts and
+    /// when certificates change. Off, each connection is a full handshake.
+    #[serde(default = "yes")]
+    pub session_tickets: bool,
     /// Certificates of clients. Without this they are not asked for.
     pub client_certificates: Option<ClientCertificates>,
 }

@@ -220,6 +220,7 @@ fn what_needs_a_restart_is_said_and_what_does_not_is_not() {
         ("token: \"${env:TOLLGATE_ADMIN_TOKEN}\"", "token: x"),
         ("http2: false", "http2: true"),
         ("min_version: \"1.3\"", "min_version: \"1.2\""),
+        ("session_tickets: false", "session_tickets: true"),
         ("required: false", "required: true"),
         ("-in-clear", "-in-the-clear"),
         ("max_headers: 17", "max_headers: 18"),

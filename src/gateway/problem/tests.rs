@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::config::model::Dialect;
-use crate::request::LimitState;
+use crate::request::{LimitState, UnixMillis};
 
 fn quota() -> Refusal {
     Refusal::QuotaExceeded(QuotaRefusal {
@@ -14,6 +14,7 @@ fn quota() -> Refusal {
             reset: Duration::from_millis(3_600_500),
             account: None,
         },
+        resets: NOW.plus(Duration::from_millis(3_600_500)),
         used: 4,
         partition: 3,
         offset: 17,
@@ -24,7 +25,7 @@ const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 
 #[test]
 fn an_exceeded_quota_says_why_and_until_when_and_nothing_internal() {
-    let problem = describe(&quota(), NOW);
+    let problem = describe(&quota());
     let (media_type, body) = problem.body(&quota(), Dialect::Problem, "r-1");
     assert_eq!(media_type, "application/problem+json");
     assert_eq!(body["type"], "https://iana.org/assignments/http-problem-types#quota-exceeded");
@@ -44,7 +45,7 @@ fn of_several_accounts_the_one_whose_quota_is_used_up_is_named() {
     let Refusal::QuotaExceeded(mut refusal) = quota() else { unreachable!() };
     refusal.state.account = Some(crate::request::AccountId::parse("303").unwrap());
     let refusal = Refusal::QuotaExceeded(refusal);
-    let problem = describe(&refusal, NOW);
+    let problem = describe(&refusal);
     let (_, body) = problem.body(&refusal, Dialect::Problem, "r-1");
     assert_eq!(body["account"], "303");
     assert!(!problem.detail.contains("303"), "the detail may stand in a log");
@@ -133,12 +134,13 @@ fn the_readmes_refusal_is_what_its_configuration_answers() {
             reset: Duration::from_secs(wait),
             account: None,
         },
+        resets: NOW.plus(Duration::from_secs(wait)),
         used: limit,
         partition: 0,
         offset: 0,
     });
     let id = shown["instance"].as_str().unwrap().trim_start_matches("urn:request:");
-    let (_, mut told) = describe(&refusal, NOW).body(&refusal, Dialect::Problem, id);
+    let (_, mut told) = describe(&refusal).body(&refusal, Dialect::Problem, id);
     // The time of day is the reader's to imagine; its form is not.
     let told_until = told["detail"].as_str().unwrap().rsplit(' ').next().unwrap().to_owned();
     assert_eq!(told_until.len(), until.len() + 1);
@@ -155,7 +157,7 @@ fn the_readmes_refusal_is_what_its_configuration_answers() {
 fn every_problem_stands_in_the_docs_with_its_status() {
     let docs = include_str!("../../../docs/problems.md");
     for refusal in every_refusal() {
-        let problem = describe(&refusal, NOW);
+        let problem = describe(&refusal);
         let row = format!("| {} | `{}` |", problem.status.as_u16(), problem.kind);
         assert!(docs.contains(&row), "{row} is missing from docs/problems.md");
     }
@@ -165,7 +167,7 @@ fn every_problem_stands_in_the_docs_with_its_status() {
 fn every_problem_in_every_dialect_reads_as_it_did() {
     let mut text = String::new();
     for refusal in every_refusal() {
-        let problem = describe(&refusal, NOW);
+        let problem = describe(&refusal);
         for dialect in [Dialect::Problem, Dialect::Fdx, Dialect::BerlinGroup] {
             text.push_str(&problem.body(&refusal, dialect, "r-1").1.to_string());
             text.push('\n');
@@ -181,7 +183,7 @@ fn every_problem_in_every_dialect_reads_as_it_did() {
 #[test]
 fn no_problem_tells_what_is_inside() {
     for refusal in every_refusal() {
-        let body = describe(&refusal, NOW).body(&refusal, Dialect::Problem, "r-1").1.to_string();
+        let body = describe(&refusal).body(&refusal, Dialect::Problem, "r-1").1.to_string();
         for inside in ["cards", "networks", "offset", "partition"] {
             assert!(!body.contains(inside), "{body}");
         }
@@ -196,7 +198,7 @@ fn retry_after_is_rounded_up() {
 
 #[test]
 fn each_api_family_hears_its_own_dialect() {
-    let problem = describe(&quota(), NOW);
+    let problem = describe(&quota());
     let (_, fdx) = problem.body(&quota(), Dialect::Fdx, "r-1");
     assert_eq!(fdx["code"], "429");
     let (_, berlin) = problem.body(&quota(), Dialect::BerlinGroup, "r-1");

@@ -201,8 +201,12 @@ pub fn with_limits(change: impl FnOnce(&mut ListenerLimits)) -> Listener {
 }
 
 pub fn with_tls(certificates: Vec<CertificateFiles>, clients: ClientCertificates) -> Listener {
-    let tls =
-        ListenerTls { certificates, min_version: TlsVersion::Tls12, client_certificates: clients };
+    let tls = ListenerTls {
+        certificates,
+        min_version: TlsVersion::Tls12,
+        session_tickets: true,
+        client_certificates: clients,
+    };
     Listener { tls: Some(tls), ..plain() }
 }
 

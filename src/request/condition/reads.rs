@@ -130,15 +130,17 @@ impl Walk {
         let source = match map {
             Map::Headers => {
                 self.reads.headers = true;
-                // What is no header's name is never there.
-                HeaderName::from_bytes(name.as_bytes()).ok().map(ValueSource::Header)
+                let header = HeaderName::from_bytes(name.as_bytes()).ok();
+                let header = header.filter(|header| header.as_str() == name);
+                let absent = || ConditionError::NoHeader { name: name.to_owned() };
+                ValueSource::Header(header.ok_or_else(absent)?)
             }
             Map::Query => {
                 self.reads.query = true;
-                Some(ValueSource::Query(name.into()))
+                ValueSource::Query(name.into())
             }
         };
-        self.reads.named.extend(source);
+        self.reads.named.push(source);
         Ok(())
     }
 
@@ -205,6 +207,23 @@ mod tests {
             assert!(!Condition::compile(source).unwrap().reads_every_parameter(), "{source}");
         }
         assert_eq!(reads("request.method == 'GET' && caller.client == 'x-id'"), [""; 0]);
+    }
+
+    #[test]
+    fn a_header_by_a_name_that_none_can_have_is_a_mistake() {
+        for (source, why) in [
+            (
+                "'X-Batch' in request.headers",
+                "no header is called 'X-Batch' here; names are lower case: 'x-batch'",
+            ),
+            (
+                "request.headers['X-Id'] == 'a'",
+                "no header is called 'X-Id' here; names are lower case: 'x-id'",
+            ),
+            ("request.headers['x id'] == 'a'", "no header is called 'x id' here"),
+        ] {
+            assert_eq!(Condition::compile(source).unwrap_err().to_string(), why);
+        }
     }
 
     #[test]

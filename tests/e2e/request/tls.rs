@@ -1,6 +1,8 @@
 //! Ports with TLS.
 
+use std::io::Write;
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 
 use http::Version;
 use openssl::ssl::SslVersion;
@@ -112,6 +114,48 @@ async fn old_versions_of_tls_are_refused_where_the_port_says_so() {
         let shaken = shake(port(&gateway, at), newest(version)).await;
         assert_eq!(shaken.is_ok(), works, "{at} {version:?}: {shaken:?}");
     }
+}
+
+#[tokio::test]
+async fn sessions_are_resumed_unless_the_port_gives_no_tickets() {
+    let (bank, authority) = (Bank::start().await, Authority::new("here"));
+    let api = authority.sign("api", &["api.bank.example"]);
+    let ports = format!(
+        "  - {{ address: ADDRESS:8443, tls: {{ certificates: [{0}] }} }}\n\
+         \x20 - {{ address: ADDRESS:8444, tls: {{ certificates: [{0}], session_tickets: false }} }}\n",
+        api.entry()
+    );
+    let gateway = Tollgate::start(&config_with_ports(&bank, &ports)).await;
+    for version in ["-tls1_2", "-tls1_3"] {
+        for (at, resumes) in [(8443, true), (8444, false)] {
+            let session =
+                gateway.folder().join(format!("session{version}-{at}")).display().to_string();
+            let first = s_client(port(&gateway, at), &[version, "-sess_out", &session]);
+            assert!(first.contains("HTTP/1.1 200") && first.contains("New, TLS"), "{first}");
+            if !resumes && !std::path::Path::new(&session).exists() {
+                continue;
+            }
+            let second = s_client(port(&gateway, at), &[version, "-sess_in", &session]);
+            assert!(second.contains("HTTP/1.1 200"), "{second}");
+            assert_eq!(second.contains("Reused, TLS"), resumes, "{version} at {at}: {second}");
+        }
+    }
+}
+
+/// What OpenSSL's own client tells of a connection and one request on it.
+fn s_client(address: SocketAddr, more: &[&str]) -> String {
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-ign_eof", "-servername", "api.bank.example", "-connect"])
+        .arg(address.to_string())
+        .args(more)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let request = hello("api.bank.example").request;
+    client.stdin.take().unwrap().write_all(request.as_bytes()).unwrap();
+    String::from_utf8_lossy(&client.wait_with_output().unwrap().stdout).into_owned()
 }
 
 #[tokio::test]
