@@ -8,6 +8,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, join, join_all};
 use pingora::apps::HttpServerApp;
 use pingora::listeners::ListenerConfig;
+use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::{Fds, ListenFds, ShutdownWatch};
 use pingora::services::Service;
 use pingora::services::listening;
@@ -24,6 +25,9 @@ use crate::observe::Metrics;
 /// How often certificate files are read again. They are compared by content: a file swapped by
 /// way of a link, as Kubernetes does it, shows no other sign that could be relied on.
 const REFRESH_EVERY: Duration = Duration::from_secs(10);
+
+/// Bytes that TLS asks for at once.
+const TLS_READ_AHEAD: usize = 4096;
 
 /// All ports of the gateway, as one Pingora service: they share its threads.
 pub struct Ports<A> {
@@ -118,7 +122,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Ports<A> {
             }
             let door = Door::new(entrance.app.clone(), entrance.port.clone());
             let mut service = listening::Service::new(format!("port {address}"), door);
-            service.add_listener(ListenerConfig::tcp(address));
+            service.add_listener(ListenerConfig::tcp(address).l4_buffer(buffers(&entrance.port)));
             let (table, stop) = (Some(table.clone()), stop.clone());
             async move { service.start_service(table, stop, listeners_per_fd).await }
         });
@@ -174,6 +178,16 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service for Ports<A> {
 
     fn threads(&self) -> Option<usize> {
         self.threads
+    }
+}
+
+/// Pingora's own buffers take 64 KiB of each connection, also while it is idle, and what they are for
+/// is done elsewhere: a client's stream reads ahead, and gathers what it writes. TLS would ask for
+/// the head of each record by itself.
+fn buffers(port: &Port) -> L4BufferSettings {
+    match port.settings().tls {
+        None => L4BufferSettings::unbuffered(),
+        Some(_) => L4BufferSettings::new(TLS_READ_AHEAD, 0),
     }
 }
 

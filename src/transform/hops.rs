@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(names(&ordinary), ["server"]);
         let mut switching = head(&fields);
         strip_response(&mut switching, true);
-        assert_eq!(names(&switching), ["connection", "upgrade", "server"]);
+        assert_eq!(names(&switching), ["connection", "server", "upgrade"]);
     }
 
     #[test]

@@ -6,8 +6,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, ETAG, LAST_MODIFIED};
+use http::header::{CONTENT_LENGTH, ETAG, HeaderValue, LAST_MODIFIED};
 use pingora::http::ResponseHeader;
+use pingora::{ErrorType, OrErr};
 use pingora_cache::CacheMeta;
 use pingora_cache::key::HashBinary;
 
@@ -106,7 +107,7 @@ impl StoredMeta {
             stale_while_revalidate: meta.stale_while_revalidate_sec(),
             stale_if_error: meta.stale_if_error_sec(),
             variance: meta.variance(),
-            header: meta.response_header_copy(),
+            header: own_copy(meta.response_header())?,
             exact,
         })
     }
@@ -170,6 +171,24 @@ impl StoredMeta {
     }
 }
 
+/// A copy that holds no more than it shows. The fields of a head that came over a connection are
+/// pieces of the buffer it was read into, and would keep all of that: some kilobytes for each answer.
+fn own_copy(header: &ResponseHeader) -> pingora::Result<ResponseHeader> {
+    let mut copy = ResponseHeader::build_no_case(header.status, Some(header.headers.len()))?;
+    copy.set_version(header.version);
+    copy.set_reason_phrase(header.get_reason_phrase())?;
+    let all: Bytes = header.headers.values().flat_map(|value| value.as_bytes()).copied().collect();
+    let mut from = 0;
+    for (name, value) in &header.headers {
+        let to = from + value.len();
+        let value = HeaderValue::from_maybe_shared(all.slice(from..to))
+            .or_err(ErrorType::InvalidHTTPHeader, "a field can't be kept")?;
+        copy.append_header(name, value)?;
+        from = to;
+    }
+    Ok(copy)
+}
+
 pub(super) fn unix_millis(time: SystemTime) -> UnixMillis {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
@@ -177,4 +196,29 @@ pub(super) fn unix_millis(time: SystemTime) -> UnixMillis {
 
 pub(super) fn system_time(time: UnixMillis) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_millis(time.0)).unwrap_or(UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_head_does_not_hold_the_buffer_that_it_was_read_into() {
+        let buffer = Bytes::from(vec![b'v'; 65_536]);
+        let mut head = ResponseHeader::build(201, None).unwrap();
+        head.set_reason_phrase(Some("Fine")).unwrap();
+        for (name, at) in [("x-one", 0..1), ("x-two", 1..1), ("x-two", 7..60)] {
+            let value = HeaderValue::from_maybe_shared(buffer.slice(at)).unwrap();
+            head.append_header(name, value).unwrap();
+        }
+        let now = SystemTime::now();
+        let kept = StoredMeta::take(&CacheMeta::new(now, now, 0, 0, head.clone())).unwrap();
+        drop(head);
+        assert!(buffer.try_into_mut().is_ok(), "somebody still holds it");
+        let all = |name| kept.header.headers.get_all(name).iter().map(HeaderValue::len);
+        assert_eq!(all("x-one").collect::<Vec<_>>(), [1]);
+        assert_eq!(all("x-two").collect::<Vec<_>>(), [0, 53]);
+        assert_eq!(kept.header.status, 201);
+        assert_eq!(kept.header.get_reason_phrase(), Some("Fine"));
+    }
 }

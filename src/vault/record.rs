@@ -226,7 +226,7 @@ fn read_header(reader: &mut Reader<'_>) -> Option<ResponseHeader> {
     let fields = reader.u16()?;
     // No more room than the bytes can fill: a field takes eight at least.
     let room = usize::from(fields).min(reader.0.len() / 8);
-    let mut header = ResponseHeader::build(status, Some(room)).ok()?;
+    let mut header = ResponseHeader::build_no_case(status, Some(room)).ok()?;
     for _ in 0..fields {
         let name = std::str::from_utf8(reader.text()?).ok()?.to_owned();
         let value = HeaderValue::from_bytes(reader.text()?).ok()?;
