@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
-.PHONY: help setup kafka demo demo-fleet test chaos upgrades lint docs bench compare figures load install uninstall deb service fuzz
+.PHONY: help setup kafka demo demo-fleet test chaos upgrades lint docs bench compare figures load install uninstall deb service image manifests memory headline soak fuzz
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -72,6 +72,21 @@ deb: setup ## The same as a Debian package
 service: setup ## The unit in a real systemd: start, reload, watchdog, crash, stop (root; boots a container)
 	@cargo build --profile demo --bin tollgate
 	@scripts/systemd.sh target/demo
+
+image: ## The image by buildah, and what it must do as a container (root; docs/operations.md)
+	@scripts/image.sh
+
+manifests: ## The Kubernetes and compose examples against their schemas
+	@scripts/manifests.sh
+
+memory: setup ## What memory goes to: connections, kept answers, accounts, routes (docs/performance.md)
+	@load-tests/memory.sh
+
+headline: setup ## Cached reads a minute on the whole machine, and a cached read against a cold one (docs/performance.md)
+	@load-tests/headline.sh
+
+soak: setup ## Twenty minutes of load with reloads, purges and changing endpoints: memory must stay as it is
+	@load-tests/soak.sh
 
 fuzz: setup ## A short run of every fuzz target
 	@fuzz/run.sh

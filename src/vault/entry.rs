@@ -63,7 +63,7 @@ impl Entry {
 
     /// Bytes of memory, about.
     pub(super) fn weight(&self) -> u64 {
-        // A field costs its text and a place in each of two maps.
+        // A field costs its text and a place in a map.
         const FIELD: usize = 128;
         let headers = self.meta.header.headers.iter();
         let fields: usize =

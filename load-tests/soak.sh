@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Whether memory stays flat: a steady load (wrk) for 20 minutes, with a reload that changes all endpoints and
+# a purge every ten seconds, and resident memory looked at every five. Passes if the mean of the last quarter
+# is no more than 5 % and 4 MiB above that of the second one, and nothing went wrong meanwhile; the exit
+# status says so. (`run.sh soak` is about what clients see; this is about memory.)
+#
+#   load-tests/soak.sh           prints the table and draws target/figures/soak.svg
+#   WRITE=1 load-tests/soak.sh   and puts both into docs/
+#
+#   BIN=folder              where tollgate and demo-bank are; without it they are built
+#   MINUTES=20 RATE=500 CONNECTIONS=32 ACCOUNTS=500 (at a time: each minute some are new)
+#   FIRST_PORT=18600 OUTPUT=target/figures DOCS=docs KEEP=1 (leaves logs and state)
+set -euo pipefail
+[[ -z ${BIN:-} ]] || BIN=$(cd "$BIN" && pwd)
+cd "$(dirname "$0")/.."
+
+if ! command -v wrk >/dev/null; then
+  root=(); ((EUID == 0)) || root=(sudo)
+  "${root[@]}" apt-get update -qq && "${root[@]}" apt-get install -y -qq wrk
+fi
+if [[ -z ${BIN:-} ]]; then
+  cargo build --release --bin tollgate --bin demo-bank
+  BIN=${CARGO_TARGET_DIR:-target}/release
+fi
+export BIN PYTHONDONTWRITEBYTECODE=1
+exec python3 load-tests/figures/soak.py
