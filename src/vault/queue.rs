@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_turns_answers_away_and_takes_them_again_later() {
-        let queue = Queue::new(10_000);
+        let queue = Queue::new(15_000);
         let put = |number| queue.put(Arc::new(entry(number, 4000)));
         assert!(put(1) && put(2));
         assert!(!put(3));
