@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What Tollgate's memory goes to, by the kernel's accounting: bytes for each idle connection (HTTP/1.1, TLS,
 # HTTP/2), kept answer, account in the ledger and route, as slopes between few and many, and what a gateway
-# takes that does nothing. Some ten minutes; it should be the only thing that the machine does.
+# takes that does nothing. Some twenty-five minutes; it should be the only thing that the machine does.
 #
 #   load-tests/memory.sh           prints the table
 #   WRITE=1 load-tests/memory.sh   and puts it into docs/performance.md

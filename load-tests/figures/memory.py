@@ -1,7 +1,8 @@
 """Bytes of memory for each connection, kept answer, account and route. memory.sh starts this.
 
 Each figure is a slope: the same gateway with few and with many, and the difference in what the kernel says
-divided by the difference in number, so that whatever is there once counts for nothing.
+divided by the difference in number, so that whatever is there once counts for nothing. The allocator is told
+to give back at once what is free, so that what is there is what is in use.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ MIB = 1 << 20
 BODY = 1024
 UNIT_FIGURE = 137
 """Bytes of an account in the ledger alone (docs/performance.md)."""
+IN_USE = {"MIMALLOC_PURGE_DELAY": "0", "MIMALLOC_ALLOW_THP": "0"}
+"""Nothing that is free is kept, and no small thing takes a page of 2 MiB."""
+ROUNDS, ROUND = 10, 40_000
+"""Uses by which the journal's store is brought to what it always has at work, and looks meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Row:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def _counts(name: str, default: str) -> tuple[int, int]:
@@ -68,17 +73,22 @@ class Figures:
         self.notes: list[str] = []
 
     def _slope(
-        self, config: str, counts: tuple[int, int], fill: Callable[[Gateway, int], None], name: str
+        self,
+        config: str,
+        counts: tuple[int, int],
+        fill: Callable[[Gateway, int], None],
+        name: str,
+        look: Callable[[Gateway, int], float] = lambda gateway, _: gateway.settle().anonymous,
     ) -> list[float]:
         """Bytes for one more, of a new gateway each time. `fill` brings it to a count."""
         few, many = counts
         figures = []
         for repeat in range(self.repeats):
-            with self.stand.gateway(config, f"{name}-{repeat}") as gateway:
+            with self.stand.gateway(config, f"{name}-{repeat}", variables=IN_USE) as gateway:
                 fill(gateway, few)
-                before = gateway.settle().anonymous
+                before = look(gateway, few)
                 fill(gateway, many)
-                after = gateway.settle().anonymous
+                after = look(gateway, many)
             figures.append((after - before) / (many - few))
             print(f"{name} {repeat + 1} of {self.repeats}: {figures[-1]:,.0f}", file=sys.stderr, flush=True)
         return figures
@@ -105,19 +115,21 @@ clusters:
         config = re.sub(r"0\.0\.0\.0:8080\b", self.settings.at("gateway"), example)
         config = moved(config, {9901: self.settings.port("admin")})
         config = config.replace("directory: /var/lib/tollgate", 'directory: "${env:TOLLGATE_STATE}"')
-        rss, anonymous = [], []
+        rss, anonymous, in_use = [], [], []
         for repeat in range(self.repeats):
             # Its identity providers don't exist here, so it isn't ready; it serves all the same.
             with self.stand.gateway(config, f"base-{repeat}", ready="/health") as gateway:
                 memory = gateway.settle(30)
                 rss.append(memory.rss / MIB)
                 anonymous.append(memory.anonymous / MIB)
-        self.rows.append(
-            Row(
-                "idle gateway, `conf/example.yaml`: RSS", rss, "MiB", "program text and mapped files included"
-            )
-        )
-        self.rows.append(Row("of which its own (anonymous)", anonymous, "MiB", ""))
+            with self.stand.gateway(
+                config, f"base-in-use-{repeat}", ready="/health", variables=IN_USE
+            ) as gateway:
+                in_use.append(gateway.settle(30).anonymous / MIB)
+        what = "idle gateway, `conf/example.yaml`"
+        self.rows.append(Row(f"{what}: RSS", rss, "MiB", "program text and mapped files included"))
+        self.rows.append(Row(f"{what}: its own memory", anonymous, "MiB", "anonymous pages"))
+        self.rows.append(Row(f"{what}: in use", in_use, "MiB", "without what the allocator keeps"))
 
     # ---- connections
 
@@ -217,7 +229,7 @@ routes:
             full = []
             for bound in bounds:
                 config = self.head(cache=f"memory: {bound}MiB, disk: 16MiB, max_entry: 64KiB") + route
-                with self.stand.gateway(config, f"bound-{bound}-{repeat}") as gateway:
+                with self.stand.gateway(config, f"bound-{bound}-{repeat}", variables=IN_USE) as gateway:
                     self._ask(_paths(0, many))
                     if gateway.metric("tollgate_cache_operations_total", 'operation="evicted"') == 0:
                         raise Failure(f"{many} answers did not fill {bound} MiB")
@@ -264,9 +276,27 @@ routes:
                     raise Failure(f"the ledger knows {known} accounts, not {count}")
                 time.sleep(0.1)
 
-        figures = self._slope(config, counts, fill, "ledger")
-        how = f"{counts[0]:,} to {counts[1]:,} accounts; the ledger alone: {UNIT_FIGURE}"
+        at_work: list[float] = []
+
+        def look(gateway: Gateway, count: int) -> float:
+            # The journal's store gathers records in memory and writes them out, again and again, whatever
+            # the number of accounts: so its mean, over uses of accounts that are known already.
+            seen = []
+            for turn in range(ROUNDS):
+                numbers = range(turn * ROUND, (turn + 1) * ROUND)
+                self._ask(f"/counted/account-{number % count}" for number in numbers)
+                time.sleep(1)
+                seen.append(gateway.memory().anonymous)
+            mean = statistics.mean(seen[2:])
+            if count == counts[0]:
+                at_work.append((mean - count * UNIT_FIGURE) / MIB)
+            return mean
+
+        figures = self._slope(config, counts, fill, "ledger", look)
+        how = f"{counts[0]:,} to {counts[1]:,} accounts, at work; the ledger alone: {UNIT_FIGURE}"
         self.rows.append(Row("account under one fixed window", figures, "bytes", how))
+        how = "the same gateway, less its accounts: mostly the journal's store"
+        self.rows.append(Row("gateway that counts as fast as it can", at_work, "MiB", how))
 
     # ---- routes
 
@@ -294,7 +324,8 @@ routes:
                 for count in (few, many):
                     config = self.head() + policies
                     config += "".join(f"  - {line.format(n=number)}\n" for number in range(count))
-                    with self.stand.gateway(config, f"routes-{kind}-{count}-{repeat}") as gateway:
+                    name = f"routes-{kind}-{count}-{repeat}"
+                    with self.stand.gateway(config, name, variables=IN_USE) as gateway:
                         steps = [gateway.settle().anonymous]
                         if kind == "plain":
                             self._ask(f"/r{number}/x" for number in range(count))
@@ -310,6 +341,13 @@ routes:
             for place, how in enumerate(whens):
                 figures = [one[place] / (many - few) for one in differences]
                 self.rows.append(Row(title, figures, "bytes", how))
+        # As it is deployed. The last configuration is that of many routes with everything.
+        kept = []
+        for repeat in range(self.repeats):
+            with self.stand.gateway(config, f"routes-kept-{repeat}") as gateway:
+                kept.append(self._reloaded(gateway, config) / MIB)
+        how = "what the allocator keeps included"
+        self.rows.append(Row(f"gateway with {many:,} such routes, after five reloads", kept, "MiB", how))
 
     def _reloaded(self, gateway: Gateway, config: str) -> int:
         """Its memory after five reloads, each of which leaves no route as it was."""
@@ -328,10 +366,11 @@ routes:
 
 {chr(10).join(lines)}
 
-Medians of {self.repeats} gateways (smallest to largest), on {about()}. All but the first
-two rows are slopes between few and many of what the kernel counts as the process's own (`Anonymous` in
-`/proc/PID/smaps_rollup`), once it stands still: the allocator has given back by then what it gives back by itself.
-What the kernel keeps for a connection (its buffers) is not in it.{notes}
+Medians of {self.repeats} gateways (smallest to largest), on {about()}.
+Bytes are slopes between few and many of what the kernel counts as the process's own (`Anonymous` in
+`/proc/PID/smaps_rollup`), with an allocator that gives back at once what is free (`MIMALLOC_PURGE_DELAY=0`) and takes
+no huge pages (`MIMALLOC_ALLOW_THP=0`): what is in use, then. As it is deployed, it keeps some of what was free, for a
+second or until somebody asks for something. What the kernel keeps for a connection is not in it.{notes}
 """
 
 

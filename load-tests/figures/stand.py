@@ -141,7 +141,15 @@ class Program:
 class Gateway(Program):
     """Tollgate, and its operators' port."""
 
-    def __init__(self, stand: Stand, config: str, name: str, *, cores: set[int] | None = None) -> None:
+    def __init__(
+        self,
+        stand: Stand,
+        config: str,
+        name: str,
+        *,
+        cores: set[int] | None = None,
+        variables: dict[str, str] | None = None,
+    ) -> None:
         self.settings = stand.settings
         self.config = stand.directory / f"{name}.yaml"
         self.config.write_text(config)
@@ -149,6 +157,7 @@ class Gateway(Program):
         environment = {
             "TOLLGATE_STATE": str(stand.directory / f"{name}.state"),
             "TOLLGATE_ADMIN_TOKEN": ADMIN_TOKEN,
+            **(variables or {}),
         }
         words = [str(self.settings.bin / "tollgate"), "run", "--config", str(self.config)]
         with self.lines.open("ab") as output:
@@ -262,11 +271,17 @@ class Stand:
 
     @contextmanager
     def gateway(
-        self, config: str, name: str, *, cores: set[int] | None = None, ready: str = "/ready"
+        self,
+        config: str,
+        name: str,
+        *,
+        cores: set[int] | None = None,
+        variables: dict[str, str] | None = None,
+        ready: str = "/ready",
     ) -> Iterator[Gateway]:
         """A gateway with fresh state, for as long as the block lasts."""
         self.refuse_busy([self.settings.port(port) for port in ("gateway", "tls", "admin")])
-        gateway = Gateway(self, config, name, cores=cores)
+        gateway = Gateway(self, config, name, cores=cores, variables=variables)
         self._programs.append(gateway)
         try:
             await_url(gateway, f"http://{self.settings.at('admin')}{ready}")
