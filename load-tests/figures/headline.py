@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import statistics
@@ -17,7 +16,7 @@ from itertools import product
 from typing import Any
 
 from clients import read_answer
-from stand import HERE, REPOSITORY, Failure, Gateway, Settings, Stand, about, cpu, moved, write_section
+from stand import REPOSITORY, Failure, Gateway, Settings, Stand, about, cpu, moved, write_section
 
 READS_A_MINUTE = 4_000_000
 RATIO = 1000
@@ -141,25 +140,16 @@ class Reads:
         )
 
     def _wrk(self, layout: Layout, seconds: int) -> dict[str, int]:
-        command = ["taskset", "-c", ",".join(map(str, layout.load)), "wrk", "-t", str(layout.threads)]
-        command += ["-c", str(layout.connections), "-d", f"{seconds}s", "--timeout", "10s"]
-        command += ["-s", "reads.lua"]
         environment = {"ACCOUNTS": str(self.accounts), "TOKEN": self.token, "READ_PATH": "/cached/account-%d"}
-        done = subprocess.run(
-            [*command, f"http://{self.settings.at('gateway')}/"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=seconds + 60,
-            cwd=HERE,
-            env={**os.environ, **environment},
+        result = self.stand.wrk(
+            ["-t", str(layout.threads), "-c", str(layout.connections)],
+            "reads.lua",
+            seconds,
+            environment,
+            prefix=["taskset", "-c", ",".join(map(str, layout.load))],
         )
-        found = re.search(r"^RESULT (.*)$", done.stdout, re.MULTILINE)
-        if not found:
-            raise Failure(f"wrk said nothing of use:\n{done.stdout}{done.stderr}")
-        result: dict[str, int] = json.loads(found[1])
         if result["errors"] or result["refused"] or not result["requests"]:
-            raise Failure(f"requests failed: {found[1]}")
+            raise Failure(f"requests failed: {json.dumps(result)}")
         return result
 
 

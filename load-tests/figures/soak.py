@@ -70,31 +70,8 @@ class Load:
             "FIRST": str(number * self.accounts // 5),
             "TOKEN": self.stand.token(f"client-{number % 5}", f"secret-{number % 5}"),
         }
-        command = [
-            "wrk",
-            "-t",
-            "1",
-            "-c",
-            str(self.connections),
-            "-d",
-            f"{seconds}s",
-            "--timeout",
-            "10s",
-            "--latency",
-        ]
-        done = subprocess.run(
-            [*command, "-s", "soak.lua", f"http://{self.settings.at('gateway')}/"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=seconds + 60,
-            cwd=HERE,
-            env={**os.environ, **environment},
-        )
-        found = re.search(r"^RESULT (.*)$", done.stdout, re.MULTILINE)
-        if not found:
-            raise Failure(f"wrk said nothing of use:\n{done.stdout}{done.stderr}")
-        result = json.loads(found[1])
+        options = ["-t", "1", "-c", str(self.connections), "--latency"]
+        result = self.stand.wrk(options, "soak.lua", seconds, environment, prefix=[])
         self.counts["p99"] = max(self.counts.get("p99", 0), result.pop("p99"))
         for name, count in result.items():
             self.counts[name] = self.counts.get(name, 0) + count

@@ -303,6 +303,26 @@ class Stand:
         ) as answer:
             return str(json.load(answer)["access_token"])
 
+    def wrk(
+        self, options: list[str], script: str, seconds: int, environment: dict[str, str], prefix: list[str]
+    ) -> dict[str, int]:
+        """Has wrk ask the gateway as a script of this folder says; what the script tells at its end."""
+        command = [*prefix, "wrk", *options, "-d", f"{seconds}s", "--timeout", "10s", "-s", script]
+        done = subprocess.run(
+            [*command, f"http://{self.settings.at('gateway')}/"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds + 60,
+            cwd=HERE,
+            env={**os.environ, **environment},
+        )
+        found = re.search(r"^RESULT (.*)$", done.stdout, re.MULTILINE)
+        if not found:
+            raise Failure(f"wrk said nothing of use:\n{done.stdout}{done.stderr}")
+        result: dict[str, int] = json.loads(found[1])
+        return result
+
     def refuse_busy(self, ports: list[int]) -> None:
         """Fails if somebody else has one of these ports: it would be measured instead."""
         for port in ports:
