@@ -1,6 +1,10 @@
 # Everything that compiles stays in the first two stages. The image itself has the program, the libraries
 # it is linked with, and the public authorities: no shell, no package manager, and it does not run as
 # root. OpenSSL is linked statically into the program.
+#
+# The base images are named by tags, which come to mean newer ones. Who must be able to build the same again pins them: ask
+# for the digest of each (`docker buildx imagetools inspect rust:1.95-bookworm`) and write it behind the tag, as in
+# `FROM rust:1.95-bookworm@sha256:… AS dependencies`. From then on, security fixes of Debian's come with a new digest only.
 FROM rust:1.95-bookworm AS dependencies
 RUN apt-get update && apt-get install -y --no-install-recommends cmake perl pkg-config g++ make \
     && rm -rf /var/lib/apt/lists/*

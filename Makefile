@@ -27,6 +27,7 @@ test: ## All tests
 	@scripts/kafka.sh fetch >/dev/null
 	@cargo test --all-targets
 
+# TOLLGATE_TEST_BIN=target/release takes the programs of a release build, which must be there.
 chaos: setup ## 1,000 faults against a fleet on real Kafka, judged by what clients saw (an hour; docs/chaos.md)
 	@scripts/kafka.sh fetch >/dev/null
 	@CHAOS_SEED=$${CHAOS_SEED:-$$RANDOM} CHAOS_FAULTS=$${CHAOS_FAULTS:-1000} CHAOS_BROKERS=$${CHAOS_BROKERS:-1,3} \

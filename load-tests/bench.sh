@@ -5,34 +5,35 @@
 #
 #   make bench            five repeats of 5 s; the median counts
 #   REPEATS=3 SECONDS_EACH=3 make bench
+#   BIN=folder           where tollgate, demo-bank and examples/bench-peer are; without it they are built
 #   PROGRAM=path/to/tollgate make bench         another build of the gateway
 set -euo pipefail
+[[ -z ${BIN:-} ]] || BIN=$(cd "$BIN" && pwd)
 cd "$(dirname "$0")/.."
+# shellcheck source=load-tests/programs.sh
+source load-tests/programs.sh
 
 repeats=${REPEATS:-5}
 seconds=${SECONDS_EACH:-5}
 connections=${CONNECTIONS:-32}
-program=${PROGRAM:-target/release/tollgate}
 
-if ! command -v wrk >/dev/null; then
-  root=(); ((EUID == 0)) || root=(sudo)
-  "${root[@]}" apt-get update -qq && "${root[@]}" apt-get install -y -qq wrk
-fi
-cargo build --release --bin tollgate --bin demo-bank --example bench-peer
+need_wrk
+need_programs --bin tollgate --bin demo-bank --example bench-peer
+program=${PROGRAM:-$BIN/tollgate}
 
 work=$(mktemp -d)
 pids=()
 # At once: the bare proxy would wait minutes for connections to end.
 trap 'kill -9 "${pids[@]}" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$work"' EXIT
 export TOLLGATE_STATE="$work/state" TOLLGATE_ADMIN_TOKEN=bench
-peer=target/release/examples/bench-peer
+peer=$BIN/examples/bench-peer
 
 await() {
   for _ in $(seq 200); do curl -s -o /dev/null "$1" && return; sleep 0.05; done
   echo "$1 did not come up" >&2; exit 1
 }
 
-taskset -c 1 target/release/demo-bank >"$work/bank.log" 2>&1 & pids+=($!)
+taskset -c 1 "$BIN/demo-bank" >"$work/bank.log" 2>&1 & pids+=($!)
 taskset -c 1 "$peer" backend 127.0.0.1:7201 >"$work/backend.log" 2>&1 & pids+=($!)
 taskset -c 0 "$peer" proxy 127.0.0.1:7202 127.0.0.1:7201 >"$work/bare.log" 2>&1 & bare=$!; pids+=($bare)
 await http://127.0.0.1:7106/jwks.json; await http://127.0.0.1:7201/; await http://127.0.0.1:7202/

@@ -26,7 +26,7 @@ declare -A package=([nginx]=nginx [haproxy]=haproxy [varnishd]=varnish [wrk]=wrk
 PATH=$PATH:/usr/sbin:/sbin
 
 install_missing() {
-  local tool missing=() root=() policy=/usr/sbin/policy-rc.d placed=
+  local tool missing=() root=() policy=/usr/sbin/policy-rc.d
   for tool in "${!package[@]}"; do
     command -v "$tool" >/dev/null || missing+=("${package[$tool]}")
   done
@@ -34,17 +34,19 @@ install_missing() {
   ((${#missing[@]})) || return 0
   ((EUID == 0)) || root=(sudo)
   echo "Installing ${missing[*]}" >&2
-  # The programs are wanted, not the services: a policy of 101 keeps Debian from starting them.
-  if [[ ! -e $policy ]]; then
-    printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee "$policy" >/dev/null
-    "${root[@]}" chmod 755 "$policy"
-    placed=1
-  fi
   "${root[@]}" apt-get update -qq
+  # The programs are wanted, not the services: a policy of 101 keeps Debian from starting them. It must not outlive
+  # this, however it ends: no service would be started by its package any more. So the end of a shell of its own takes
+  # it away, which has been told so before it is there.
   local status=0
-  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2 ||
-    status=$?
-  [[ -z $placed ]] || "${root[@]}" rm "$policy"
+  (
+    if [[ ! -e $policy ]]; then
+      trap '"${root[@]}" rm -f "$policy"' EXIT
+      trap 'exit 130' HUP INT TERM
+      printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee "$policy" >/dev/null && "${root[@]}" chmod 755 "$policy" || exit 1
+    fi
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+  ) || status=$?
   # Nor at the next start of the machine.
   if [[ -d /run/systemd/system ]]; then
     for tool in nginx haproxy varnish; do

@@ -17,14 +17,10 @@
 set -euo pipefail
 [[ -z ${BIN:-} ]] || BIN=$(cd "$BIN" && pwd)
 cd "$(dirname "$0")/.."
+# shellcheck source=load-tests/programs.sh
+source load-tests/programs.sh
 
-if ! command -v wrk >/dev/null; then
-  root=(); ((EUID == 0)) || root=(sudo)
-  "${root[@]}" apt-get update -qq && "${root[@]}" apt-get install -y -qq wrk
-fi
-if [[ -z ${BIN:-} ]]; then
-  cargo build --release --bin tollgate --bin demo-bank --example bench-peer
-  BIN=${CARGO_TARGET_DIR:-target}/release
-fi
+need_wrk
+need_programs --bin tollgate --bin demo-bank --example bench-peer
 export BIN PYTHONDONTWRITEBYTECODE=1
 exec python3 load-tests/figures/headline.py

@@ -16,10 +16,9 @@
 set -euo pipefail
 [[ -z ${BIN:-} ]] || BIN=$(cd "$BIN" && pwd)
 cd "$(dirname "$0")/.."
+# shellcheck source=load-tests/programs.sh
+source load-tests/programs.sh
 
-if [[ -z ${BIN:-} ]]; then
-  cargo build --release --bin tollgate --bin demo-bank --example bench-peer
-  BIN=${CARGO_TARGET_DIR:-target}/release
-fi
+need_programs --bin tollgate --bin demo-bank --example bench-peer
 export BIN PYTHONDONTWRITEBYTECODE=1
 exec python3 load-tests/figures/memory.py

@@ -38,8 +38,11 @@ free() { # ports
 }
 
 kill_hard() { # name: as a crash does, without a chance to tidy up
-  kill -9 "${pids[$1]}"
-  wait "${pids[$1]}" 2>/dev/null || true
+  local status=0
+  kill -9 "${pids[$1]}" 2>/dev/null || true
+  wait "${pids[$1]}" 2>/dev/null || status=$?
+  # Any other status than that of this signal: it was gone before.
+  ((status == 137)) || die "$1 had ended by itself before it was to be killed (exit status $status)" "$work/$1.log"
   unset "pids[$1]"
 }
 
@@ -65,8 +68,12 @@ start_banks() {
   free 7101 7102 7103 7104 7105 7106 7107 7111 7112 7113 7114 7115 7116 7117
   start_bank 1
   start_bank 2
-  await bank-1 "http://$(at 7106)/healthz"
-  await bank-2 "http://$(at 7116)/healthz"
+  await_bank 1
+  await_bank 2
+}
+
+await_bank() { # 1 or 2
+  await "bank-$1" "http://$(at "71$(($1 - 1))6")/healthz"
 }
 
 bank_requests() { # 1 or 2: how many it has had for accounts

@@ -2,12 +2,14 @@
 # Builds the image from the Dockerfile and tries it as a container, guarded as in conf/kubernetes: not root, no
 # capability, a root that can't be written to, a network of its own. Needs Debian or Ubuntu, root, and no Docker.
 #
-#   scripts/image.sh            builds and tries; the image is target/image/tollgate.tar, for `docker load`
+#   scripts/image.sh            builds and tries; the image is target/image/tollgate.tar, for `docker load`, or
+#                               tollgate-trial.tar, if it was not built on the real base images
 #   scripts/image.sh try        tries what is built
 #   scripts/image.sh clean      removes what it made
 #
 # Base images are pulled. Where no registry of images can be reached they are made from Debian's packages and
-# the Rust toolchain that is here: good for a trial, not for a bank.
+# the Rust toolchain that is here: good for a trial, not for a bank. Such a stand-in has the label tollgate.stand-in,
+# and gives way to the real one as soon as that can be pulled. The table at the end says which were used.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ((EUID == 0)) || { echo "This builds and runs containers: run it as root." >&2; exit 1; }
@@ -15,7 +17,8 @@ cd "$(dirname "$0")/.."
 what=${1:-all}
 work=$PWD/target/image
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+# With "-dirty" if the sources are not those of the commit.
+commit=$(git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || echo unknown)
 tag=localhost/tollgate:$version
 mkdir -p "$work"
 
@@ -77,6 +80,8 @@ settings_of_this_machine() {
 }
 
 have() { b images --quiet "docker.io/library/$1" >/dev/null 2>&1; }
+of_base() { b inspect --type image "docker.io/library/$1" | jq -r "$2"; }
+is_stand_in() { [[ $(of_base "$1" '.OCIv1.config.Labels["tollgate.stand-in"]') == 1 ]]; }
 
 # As Debian's slim image: the smallest root.
 make_debian() { # suite
@@ -85,7 +90,7 @@ make_debian() { # suite
   root=$(b mount "$container")
   debootstrap --variant=minbase "$1" "$root" >"$work/debootstrap.log" 2>&1 || { tail -n 20 "$work/debootstrap.log" >&2; exit 1; }
   rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
-  b config --cmd bash "$container"
+  b config --cmd bash --label tollgate.stand-in=1 "$container"
   b commit --quiet --rm "$container" "docker.io/library/debian:$1-slim" >/dev/null
 }
 
@@ -103,15 +108,17 @@ make_rust() { # version, suite
   b run "${host[@]}" "$container" -- sh -ec 'apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ca-certificates gcc libc6-dev zlib1g-dev
     rm -rf /var/lib/apt/lists/*' >"$work/rust.log" 2>&1 || { tail -n 20 "$work/rust.log" >&2; exit 1; }
-  b config --env CARGO_HOME=/usr/local/cargo --cmd bash "$container"
+  b config --env CARGO_HOME=/usr/local/cargo --cmd bash --label tollgate.stand-in=1 "$container"
   b commit --quiet --rm "$container" "docker.io/library/rust:$1-$2" >/dev/null
 }
 
 base() { # name
-  if have "$1"; then return; fi
+  if have "$1" && ! is_stand_in "$1"; then return; fi
   if timeout 900 buildah "${storage[@]}" --storage-driver $driver pull --quiet "docker.io/library/$1" >"$work/pull.log" 2>&1; then return; fi
-  echo "$1 can't be pulled ($(tail -n 1 "$work/pull.log" | cut -c1-200)); it is made from packages"
+  echo "$1 can't be pulled ($(tail -n 1 "$work/pull.log" | cut -c1-200)): a stand-in, made from packages, takes its place"
+  if have "$1"; then return; fi
   case $1 in
+    *@*) echo "There is no stand-in for $1, which is named by its digest: build where it can be pulled." >&2 && exit 1 ;;
     debian:*-slim) [[ $1 =~ ^debian:(.*)-slim$ ]] && make_debian "${BASH_REMATCH[1]}" ;;
     rust:*-*) [[ $1 =~ ^rust:([0-9.]+)-(.*)$ ]] && make_rust "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" ;;
     *) echo "There is no way to make $1." >&2 && exit 1 ;;
@@ -127,8 +134,17 @@ build() { # context, further arguments
 if [[ $what == all ]]; then
   settings_of_this_machine
   stages=$(sed -n 's/^FROM .* AS //p' Dockerfile)
-  for name in $(sed -n 's/^FROM \([^ ]*\).*/\1/p' Dockerfile); do
-    [[ $name == scratch ]] || grep -qxF "$name" <<<"$stages" || base "$name"
+  rm -f "$work/bases"
+  bases=$work/bases.new
+  : >"$bases"
+  for name in $(sed -n 's/^FROM \([^ ]*\).*/\1/p' Dockerfile | sort -u); do
+    if [[ $name == scratch ]] || grep -qxF "$name" <<<"$stages"; then continue; fi
+    base "$name"
+    if is_stand_in "$name"; then
+      echo "$name STAND-IN: made from packages, for a trial only"
+    else
+      echo "$name $(of_base "$name" .FromImageDigest)"
+    fi >>"$bases"
   done
   echo "Building $tag of $commit ($driver)"
   began=$SECONDS
@@ -137,9 +153,14 @@ if [[ $what == all ]]; then
     exit 1
   fi
   build_time=$((SECONDS - began))
-  rm -f "$work/tollgate.tar"
-  b push --quiet "$tag" "docker-archive:$work/tollgate.tar:tollgate:$version"
+  # None of another build: who looks for the image must not find that one.
+  rm -f "$work/tollgate.tar" "$work/tollgate-trial.tar"
+  name=tollgate
+  ! grep -q STAND-IN "$bases" || name=tollgate-trial
+  b push --quiet "$tag" "docker-archive:$work/$name.tar:$name:$version"
+  mv "$bases" "$work/bases"
 fi
+[[ -e $work/bases ]] || echo "STAND-IN or not: nobody has noted it; build again" >"$work/bases"
 
 # ---- trying
 
@@ -305,7 +326,9 @@ echo
 whole=$(du -sb "$root" | cut -f1)
 program=$(stat -c %s "$root/usr/bin/tollgate")
 row "image" "" "$(megabytes "$whole"): the program $(megabytes "$program"), what it needs of Debian $(megabytes $((whole - program)))"
-if [[ -e $work/tollgate.tar ]]; then row "compressed, as it is pulled" "" "$(megabytes "$(gzip -c "$work/tollgate.tar" | wc -c)")"; fi
+for tar in "$work"/tollgate{,-trial}.tar; do
+  if [[ -e $tar ]]; then row "compressed, as it is pulled (${tar##*/})" "" "$(megabytes "$(gzip -c "$tar" | wc -c)")"; fi
+done
 [[ -z ${build_time:-} ]] || row "built in" "" "$build_time s"
 
 if [[ $what == all ]]; then
@@ -362,7 +385,7 @@ proof "ends in order all the same" "$(seconds $took)" is "$ended" 0
 
 # The examples' configurations, as they are mounted there.
 kubernetes=$work/etc/kubernetes
-mkdir -p "$kubernetes"/{config,keys,fleet}
+mkdir -p "$kubernetes"/{config,keys,fleet,kafka}
 sed -n '/^  tollgate.yaml: |/,/^---/{/^    /s/^    //p}' conf/kubernetes/tollgate.yaml >"$kubernetes/config/tollgate.yaml"
 for name in account sealing kafka admin; do openssl rand -hex 32 >"$kubernetes/keys/$name"; done
 key=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes)
@@ -370,6 +393,7 @@ openssl req -x509 "${key[@]}" -subj /CN=fleet -keyout "$work/etc/ca.key" -out "$
 openssl req "${key[@]}" -subj /CN=tollgate -keyout "$kubernetes/fleet/tls.key" -out "$work/etc/tls.csr" 2>/dev/null
 openssl x509 -req -in "$work/etc/tls.csr" -CA "$kubernetes/fleet/ca.crt" -CAkey "$work/etc/ca.key" -CAcreateserial \
   -extfile <(echo 'subjectAltName=DNS:*.tollgate-fleet.tollgate.svc') -out "$kubernetes/fleet/tls.crt" 2>/dev/null
+cp "$kubernetes/fleet/ca.crt" "$kubernetes/kafka/ca.crt"
 chown -R 0:65532 "$kubernetes"
 chmod -R g=rX "$kubernetes"
 proof "the configuration in conf/kubernetes is right" "" \
@@ -381,6 +405,9 @@ for name in gateway-1 gateway-2; do
     checks "compose-$name" "$work/etc/compose" /etc/tollgate/tollgate.yaml "[\"GATEWAY=$name\"]"
 done
 
+while read -r name what_of_it; do row "built on $name" "" "$what_of_it"; done <"$work/bases"
+
 echo
+if grep -q STAND-IN "$work/bases"; then echo "This image is for a trial: its base images are stand-ins."; fi
 if ((failed)); then echo "What the gateways said is in $said."; fi
 exit $failed

@@ -25,6 +25,7 @@
 #                               is its common name; client.pem's is `gateway`
 #       --sasl USER:PASSWORD    clients must log in by SCRAM-SHA-512; may be given again
 #       --acls                  nothing is allowed to clients without an ACL, except to user `admin`
+#       --auto-create           brokers make a topic that a client asks for, unless it says that they shall not
 #       --temporary             remove DIRECTORY at the end
 #
 #       DIRECTORY/admin is a second address of the brokers for administration: plain text, all allowed.
@@ -140,6 +141,7 @@ fetch() {
 # ---- run
 
 brokers=1 port= host=127.0.0.1 advertise_port= tls= client_certificates= acls= temporary= users=() ways=()
+auto_create=false
 
 options() {
   while (($#)); do
@@ -154,6 +156,7 @@ options() {
       --client-certificates) client_certificates=1 ;;
       --sasl) users+=("$2") && shift ;;
       --acls) acls=1 ;;
+      --auto-create) auto_create=true ;;
       --temporary) temporary=1 ;;
       *) fail "unknown option $1" ;;
     esac
@@ -241,7 +244,7 @@ listener.security.protocol.map=CLIENT:$(client_protocol),ADMIN:PLAINTEXT,CONTROL
 listeners=CLIENT://$host:$(client_port "$1"),ADMIN://$host:$(admin_port "$1"),CONTROLLER://$host:$(controller_port "$1")$listeners
 advertised.listeners=CLIENT://$host:$(told_port "$1"),ADMIN://$host:$(admin_port "$1")$told
 log.dirs=$directory/broker-$1
-auto.create.topics.enable=false
+auto.create.topics.enable=$auto_create
 group.initial.rebalance.delay.ms=0
 offsets.topic.num.partitions=4
 offsets.topic.replication.factor=$copies

@@ -4,22 +4,33 @@
 # apply --dry-run=server`; what names something else in it (a probe's port, a volume, a selector); and that a
 # gateway is guarded there as it should be. conf/compose: by the schema of compose. First of all, copies with one
 # mistake each must be refused.
+#
+# The schemas come from PyPI, once. Where they, or Python's venv, can't be had it says so and ends with 75: nothing was
+# judged.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python3 -c 'import ensurepip' 2>/dev/null || {
   root=()
   ((EUID == 0)) || root=(sudo)
-  "${root[@]}" apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -qq --no-install-recommends python3 python3-venv
+  "${root[@]}" apt-get update -qq &&
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3 python3-venv || {
+    echo "python3-venv is not here and can't be installed (above is why)." >&2
+    exit 75
+  }
 }
 environment=target/manifests
 if [[ ! -e $environment/complete ]]; then
   rm -rf "$environment"
   python3 -m venv "$environment"
-  "$environment/bin/pip" install --quiet --disable-pip-version-check kubernetes-validate==1.37.0
+  fetch() {
+    "$environment/bin/pip" install --quiet --disable-pip-version-check "$@" && return
+    echo "The schemas can't be fetched from PyPI: $* (above is why)." >&2
+    exit 75
+  }
+  fetch kubernetes-validate==1.37.0
   # For its schema alone.
-  "$environment/bin/pip" install --quiet --disable-pip-version-check --no-deps docker-compose==1.29.2
+  fetch --no-deps docker-compose==1.29.2
   touch "$environment/complete"
 fi
 

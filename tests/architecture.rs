@@ -200,6 +200,43 @@ fn only_the_journal_and_the_cache_s_feed_speak_to_kafka() {
     assert!(speakers.is_empty(), "{speakers:?}");
 }
 
+/// Metrics that a text names.
+fn metrics(text: &str) -> BTreeSet<&str> {
+    text.split(|c: char| !c.is_ascii_lowercase() && c != '_')
+        .filter(|word| word.starts_with("tollgate_") || word.starts_with("process_"))
+        .collect()
+}
+
+/// An alert on a metric that is called otherwise never comes, and nobody notices.
+#[test]
+fn shipped_alerts_ask_for_metrics_that_there_are_and_are_explained() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
+    let (reference, operations) = (read("docs/metrics.md"), read("docs/operations.md"));
+    let known = metrics(&reference);
+    let rules: serde_json::Value =
+        serde_saphyr::from_str(&read("conf/prometheus/tollgate.rules.yaml")).unwrap();
+    let groups = rules["groups"].as_array().unwrap();
+    let alerts: Vec<_> = groups.iter().flat_map(|one| one["rules"].as_array().unwrap()).collect();
+    assert!(alerts.len() > 20);
+    for alert in alerts {
+        let text = |at: &str| alert.pointer(at).and_then(|text| text.as_str()).unwrap_or_default();
+        let (name, asked) = (text("/alert"), metrics(text("/expr")));
+        assert!(!asked.is_empty() || text("/expr").starts_with("up{"), "{name} asks for nothing");
+        for metric in asked {
+            // What a histogram is told in.
+            let bare = metric.strip_suffix("_bucket").unwrap_or(metric);
+            assert!(known.contains(bare), "{name}: docs/metrics.md has no {metric}");
+        }
+        assert!(["page", "ticket"].contains(&text("/labels/severity")), "{name}");
+        for said in ["/annotations/summary", "/annotations/action"] {
+            assert!(!text(said).is_empty(), "{name} lacks {said}");
+        }
+        let row = format!("| `{name}` |");
+        assert!(operations.contains(&row), "docs/operations.md does not say what to do at {name}");
+    }
+}
+
 #[test]
 fn a_bad_house_is_found_out() {
     let house = tempfile::tempdir().unwrap();

@@ -123,8 +123,7 @@ class Reads:
         return self.stand.gateway(self.config, name, cores=set(layout.gateway))
 
     def _load(self, layout: Layout, seconds: int, gateway: Gateway | None = None) -> Load:
-        # So that all are kept before anything counts.
-        self._wrk(layout, 1)
+        self._keep_all(layout)
         before = cpu(gateway.pid) if gateway else 0
         children = os.times()
         result = self._wrk(layout, seconds)
@@ -138,6 +137,12 @@ class Reads:
             cpu(gateway.pid) - before if gateway else 0,
             load_cpu,
         )
+
+    def _keep_all(self, layout: Layout) -> None:
+        """Reads until each thread has been once and a half through the accounts: nothing counts before."""
+        left = self.accounts * layout.threads * 1.5
+        while left > 0:
+            left -= self._wrk(layout, 1)["requests"]
 
     def _wrk(self, layout: Layout, seconds: int) -> dict[str, int]:
         environment = {"ACCOUNTS": str(self.accounts), "TOKEN": self.token, "READ_PATH": "/cached/account-%d"}

@@ -69,6 +69,10 @@ pub(super) fn show_fleet(out: &mut Output, admin: &AdminArgs) -> Exit {
         if let Some(trouble) = view.pointer("/journal/trouble").and_then(Value::as_str) {
             out.line(format_args!("journal: {trouble}"));
         }
+        let findings = view.pointer("/journal/unsafe").and_then(Value::as_array);
+        for finding in findings.into_iter().flatten().filter_map(Value::as_str) {
+            out.line(format_args!("{finding}"));
+        }
         out.line(format_args!(
             "{:>9}  {:<28} {:>10} {:>12} {:>10} {:<18} last claimed here",
             "partition", "owner", "epoch", "next offset", "accounts", "role here"

@@ -6,14 +6,19 @@ use super::output::complain;
 use super::{Exit, Output};
 use crate::config;
 
-/// Judges configurations and prints every problem.
+/// Judges configurations and prints every problem, and what should be seen to though nothing is wrong
+/// yet: that alone refuses none.
 pub(super) fn check(out: &mut Output, files: &[PathBuf], json: bool) -> Exit {
     let mut exit = Exit::Done;
     let mut report = Vec::new();
     for file in files {
         match config::load(file) {
-            Ok(_) if json => report.push(json!({ "file": file, "problems": [] })),
+            Ok(config) if json => {
+                let warnings = &config.warnings;
+                report.push(json!({ "file": file, "problems": [], "warnings": warnings }));
+            }
             Ok(config) => {
+                config.warnings.iter().for_each(complain);
                 let (file, routes) = (file.display(), config.routes.len());
                 out.line(format_args!("{file}: ok ({routes} routes)"));
             }

@@ -66,6 +66,7 @@ fn judge(tree: Option<Tree>, mut report: Report) -> Result<Config, Problems> {
             shown: tree.shown.into(),
             revision: revision(&report).into(),
             files: report.files().to_vec(),
+            warnings: report.warnings().to_vec(),
             ..config
         }),
         None => Err(report.into_problems()),

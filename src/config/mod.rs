@@ -4,6 +4,7 @@
 //! against the schema that is made from `raw`; `check` judges what a schema can't and makes the
 //! `model`. All of them report to one list, so that a user sees every problem at once.
 
+pub mod expiry;
 pub mod model;
 
 mod check;

@@ -31,6 +31,9 @@ pub struct Problem {
     /// Order in which the files were read.
     #[serde(skip)]
     pub(super) file_index: usize,
+    /// It should be seen to, but nothing is wrong yet.
+    #[serde(skip)]
+    pub(super) warning: bool,
 }
 
 impl Problem {
@@ -44,7 +47,8 @@ impl Problem {
     }
 
     fn render(&self, out: &mut String) -> fmt::Result {
-        writeln!(out, "error: {}", self.message)?;
+        let severity = if self.warning { "warning" } else { "error" };
+        writeln!(out, "{severity}: {}", self.message)?;
         let margin = self.line.max(1).to_string().len();
         match (self.line, &self.excerpt) {
             (0, _) | (_, None) => writeln!(out, "{:margin$}--> {}", "", self.file)?,
@@ -61,6 +65,15 @@ impl Problem {
             Some(hint) => writeln!(out, "{:margin$} = help: {hint}", ""),
             None => Ok(()),
         }
+    }
+}
+
+/// For people: its line, what is meant underlined, and a hint.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.render(&mut text)?;
+        f.write_str(&text)
     }
 }
 

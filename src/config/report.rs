@@ -116,6 +116,7 @@ pub struct Report {
     /// Digests of files that are not YAML: secrets, keys, certificates.
     others: Vec<Vec<u8>>,
     found: Vec<Problem>,
+    warnings: Vec<Problem>,
     /// Places about which enough is said.
     settled: HashSet<Span>,
     /// Those beyond [`MAX_PROBLEMS`]: a megabyte of nonsense must not become a gigabyte of help.
@@ -181,12 +182,6 @@ impl Report {
 
     /// Notes a problem at a place; `path` is where that is in the configuration.
     pub fn error_at(&mut self, span: Span, path: &str, message: impl Into<String>) -> &mut Problem {
-        let mut problem = Problem {
-            message: message.into(),
-            path: path.to_owned(),
-            file_index: span.file,
-            ..Problem::default()
-        };
         if self.settled.contains(&span) {
             return &mut self.spare;
         }
@@ -194,6 +189,34 @@ impl Report {
             self.count_more(1);
             return &mut self.spare;
         }
+        let problem = self.placed(span, path, message.into());
+        self.keep(problem)
+    }
+
+    /// Notes what should be seen to, though nothing is wrong yet: it is no problem, and does not
+    /// count as one.
+    pub fn warning_at(
+        &mut self,
+        span: Span,
+        path: &str,
+        message: impl Into<String>,
+    ) -> &mut Problem {
+        if self.warnings.len() >= MAX_PROBLEMS {
+            return &mut self.spare;
+        }
+        let warning = Problem { warning: true, ..self.placed(span, path, message.into()) };
+        self.warnings.push(warning);
+        self.warnings.last_mut().unwrap_or(&mut self.spare)
+    }
+
+    /// What should be seen to.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
+    fn placed(&self, span: Span, path: &str, message: String) -> Problem {
+        let path = path.to_owned();
+        let mut problem = Problem { message, path, file_index: span.file, ..Problem::default() };
         if let Some(source) = self.sources.get(span.file) {
             let place = source.place(span);
             problem.file.clone_from(&source.name);
@@ -202,7 +225,7 @@ impl Report {
             problem.end_column = place.to.max(place.from + 1) + 1;
             problem.excerpt = Some(place.excerpt);
         }
-        self.keep(problem)
+        problem
     }
 
     /// A problem that nobody will see, for who says nothing.

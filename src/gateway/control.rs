@@ -1,12 +1,14 @@
 //! What operators may see and do; `admin` puts it on a port.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::certificates;
 use super::reload::{Reloaded, Reloader};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
@@ -76,7 +78,8 @@ impl Control {
         }
         // With its journal away the gateway serves on as its rules say. All gateways would fail
         // together if that made them unready, and the load balancer would have none left.
-        let degraded = self.shared.quotas.trouble().into_iter().collect();
+        let mut degraded = self.shared.quotas.degraded();
+        degraded.extend(self.shared.topics.findings());
         Readiness { ready: reasons.is_empty(), reasons, degraded }
     }
 
@@ -101,11 +104,17 @@ impl Control {
         }
         let ports = self.reloader.ports().views();
         let vault = self.shared.vault.stats();
+        let config = &self.snapshot.load().config;
+        let Readiness { ready, degraded, .. } = self.readiness();
         Moment {
             endpoints,
             connections: ports.iter().map(|port| (port.address, port.connections)).collect(),
+            certificates: certificates::in_use(&self.shared, config, &ports),
             memory: Size { bytes: vault.memory_bytes, entries: vault.memory_entries },
             disk: Size { bytes: vault.disk_bytes, entries: vault.disk_entries },
+            ready,
+            degraded: !degraded.is_empty(),
+            state_disk: room(&config.state.directory),
         }
     }
 
@@ -143,6 +152,7 @@ impl Control {
             "owners": quotas.owners(),
             "journal": {
                 "trouble": quotas.trouble(),
+                "unsafe": self.shared.topics.findings(),
                 "replay": {
                     "partitions_done": replay.done,
                     "partitions": replay.partitions,
@@ -254,4 +264,10 @@ impl Control {
     fn key(&self, account: &str) -> Result<AccountKey, AccountError> {
         Ok(self.shared.accounts.key(&AccountId::parse(account)?))
     }
+}
+
+/// Bytes that may still be written where a folder is.
+fn room(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

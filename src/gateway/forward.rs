@@ -13,7 +13,7 @@ use pingora_proxy::Session;
 use super::context::{Arrival, Context};
 use super::respond;
 use super::shared::Shared;
-use crate::account::{Fleet, PASSPORT, Passport};
+use crate::account::{Fleet, FleetError, PASSPORT, Passport};
 use crate::observe::{Event, ForwardOutcome, Source, Stage};
 use crate::quota::{Lack, Place};
 use crate::request::Refusal;
@@ -24,8 +24,8 @@ use crate::upstream::Failure;
 pub(super) const NOT_OWNER: HeaderName = HeaderName::from_static("x-tollgate-not-owner");
 /// The gateway that was asked is not the owner: nothing was done, so anything may be sent again.
 const MOVED: ErrorType = ErrorType::Custom("the account has moved");
-/// Gateways asked for one request: the owner, who took over from it, and this one as the last
-/// resort; a few more for pooled connections found closed.
+/// Gateways asked for one request: the owner, and who took over from it; a few more for pooled
+/// connections found closed. After them comes this gateway without the owner, as the last resort.
 const MOST_TRIES: u32 = 6;
 /// For a request without a deadline: as long as any call to a backend may take by default.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -81,32 +81,76 @@ pub(super) fn lack(shared: &Shared, context: &Context) -> Lack {
 
 /// The gateway to ask next.
 pub(super) async fn next_peer(shared: &Shared, context: &mut Context) -> Result<HttpPeer, Refusal> {
-    if let Some(refusal) = context.lateness() {
-        return Err(refusal);
+    loop {
+        if let Some(refusal) = context.lateness() {
+            return Err(refusal);
+        }
+        let (Some(fleet), Some(forward)) = (&shared.fleet, &mut context.forward) else {
+            return Err(Refusal::Internal);
+        };
+        forward.choose(shared, fleet).await?;
+        let owner = Arc::clone(&forward.owner);
+        begin_try(context);
+        let left = context.time_left().unwrap_or(LONGEST);
+        match fleet.peer(&owner, left).await {
+            Ok(peer) => return Ok(peer),
+            Err(error) => not_found(shared, context, &error),
+        }
     }
-    let left = context.time_left().unwrap_or(LONGEST);
-    let (Some(fleet), Some(forward)) = (&shared.fleet, &mut context.forward) else {
-        return Err(Refusal::Internal);
-    };
-    if std::mem::take(&mut forward.failed) {
-        forward.look_again(shared, fleet).await;
-    }
-    forward.tries += 1;
-    if forward.tries > MOST_TRIES {
-        return Err(Refusal::OwnerUnreachable);
-    }
+}
+
+fn begin_try(context: &mut Context) {
+    let Some(forward) = &context.forward else { return };
     context.stages.begin(Stage::Forward);
     context.upstream.tries += 1;
     context.upstream.started.get_or_insert(forward.started);
     context.upstream.endpoint = Some(Arc::clone(&forward.owner));
     context.source = Source::Owner;
-    fleet.peer(&forward.owner, left).await.map_err(|error| {
-        tracing::error!(owner = %forward.owner, %error, "an account's owner can't be found");
-        Refusal::OwnerUnreachable
-    })
+}
+
+/// The owner's name leads nowhere: as if its port refused connections.
+fn not_found(shared: &Shared, context: &mut Context, error: &FleetError) {
+    let Some(forward) = &mut context.forward else { return };
+    shared.metrics.record(Event::Forwarded { outcome: ForwardOutcome::Failed });
+    tracing::warn!(owner = %forward.owner, %error, "an account's owner can't be found");
+    context.upstream.trouble = Some(format!("owner {}: {error}", forward.owner));
+    forward.not_reached(shared);
 }
 
 impl Forward {
+    /// Decides who is asked next.
+    async fn choose(&mut self, shared: &Shared, fleet: &Fleet) -> Result<(), Refusal> {
+        self.tries += 1;
+        let failed = std::mem::take(&mut self.failed);
+        if self.tries > MOST_TRIES + 1 {
+            return Err(Refusal::OwnerUnreachable);
+        }
+        if self.tries > MOST_TRIES {
+            self.do_without_owner(shared, fleet);
+        } else if failed {
+            self.look_again(shared, fleet).await;
+        }
+        Ok(())
+    }
+
+    /// Whether anybody is left to ask.
+    fn may_try_again(&self) -> bool {
+        self.tries <= MOST_TRIES
+    }
+
+    /// The owner was asked nothing: another may take its place, and must be looked for.
+    fn not_reached(&mut self, shared: &Shared) {
+        shared.quotas.take_over(self.partition, &self.owner, self.epoch);
+        self.failed = true;
+    }
+
+    /// This gateway's own port is asked, where the rules' `unavailable` decides.
+    fn do_without_owner(&mut self, shared: &Shared, fleet: &Fleet) {
+        shared.metrics.record(Event::Forwarded { outcome: ForwardOutcome::WithoutOwner });
+        self.owner = Arc::clone(fleet.name());
+        self.without_owner = true;
+    }
+
     async fn look_again(&mut self, shared: &Shared, fleet: &Fleet) {
         match shared.quotas.locate(self.partition, Some(self.epoch)).await {
             Place::There { owner, epoch } => {
@@ -118,11 +162,7 @@ impl Forward {
                 shared.metrics.record(Event::Forwarded { outcome: ForwardOutcome::TakenOver });
                 self.owner = Arc::clone(fleet.name());
             }
-            Place::Nowhere => {
-                shared.metrics.record(Event::Forwarded { outcome: ForwardOutcome::WithoutOwner });
-                self.owner = Arc::clone(fleet.name());
-                self.without_owner = true;
-            }
+            Place::Nowhere => self.do_without_owner(shared, fleet),
         }
     }
 }
@@ -176,14 +216,16 @@ pub(super) fn failed(
     let trouble = if reached { Failure::waiting(&error) } else { Failure::connecting(&error) };
     context.upstream.trouble = Some(format!("owner {}: {trouble}", forward.owner));
     tracing::debug!(owner = %forward.owner, %error, "an account's owner could not be asked");
+    if let Some(fleet) = &shared.fleet {
+        fleet.look_into(&forward.owner);
+    }
     if !reached {
-        shared.quotas.take_over(forward.partition, &forward.owner, forward.epoch);
-        forward.failed = true;
+        forward.not_reached(shared);
     }
     let downstream = session.as_downstream();
     let unanswered = respond::status_sent(session).is_none();
     let whole = !downstream.retry_buffer_truncated();
-    error.set_retry(repeatable && unanswered && whole && !late && forward.tries < MOST_TRIES);
+    error.set_retry(repeatable && unanswered && whole && !late && forward.may_try_again());
     error
 }
 
@@ -206,7 +248,8 @@ pub(super) fn judge_answer(
         return Ok(());
     }
     forward.failed = true;
-    if truncated || forward.tries >= MOST_TRIES {
+    if truncated || !forward.may_try_again() {
+        // What has been read of a large body is gone, and nobody can be given all of it.
         context.refusal = Some(Refusal::OwnerUnreachable);
         return Error::e_explain(ErrorType::InternalError, "refused");
     }

@@ -5,17 +5,23 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use serde::Serialize;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
-use super::keys;
+use super::serve_error::ServeError;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
+use super::{keys, state};
 use crate::config::model::Config;
 use crate::config::{self, Problems};
+use crate::journal::topics::{self, TopicsError};
 use crate::listener::PortsHandle;
 use crate::observe::Event;
 
 /// How long a reload waits for the first health checks of new clusters.
 const FIRST_ROUND: Duration = Duration::from_secs(2);
+
+/// Longest wait for what Kafka says of its topics.
+const KAFKA_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Loads the configuration again and swaps it in whole, or changes nothing.
 pub struct Reloader {
@@ -105,7 +111,10 @@ impl Reloader {
     /// A text that says what is wrong and where; the configuration in use stays.
     pub async fn reload(&self) -> Result<Reloaded, String> {
         let _turn = self.turn.lock().await;
-        self.take(config::load(&self.path)).await
+        let outcome = self.take(config::load(&self.path)).await;
+        // Whoever asks may have mended Kafka's topics and wants to see it.
+        self.shared.topics.look_soon();
+        outcome
     }
 
     /// Reloads if the files no longer say what the last load saw.
@@ -147,6 +156,7 @@ impl Reloader {
         if !restarts.is_empty() {
             return Err(format!("this needs a restart:\n  {}", restarts.join("\n  ")));
         }
+        refuse_short_topics(&current.config, &new).await?;
         let revision = new.revision.clone();
         let next = Snapshot::build(Arc::new(new), &self.shared.ground(), Some(&current))
             .map_err(|error| error.to_string())?;
@@ -158,6 +168,9 @@ impl Reloader {
         self.shared.vault.know_routes(&next.config.routes);
         next.clusters.start(FIRST_ROUND).await;
         ports.commit();
+        if let (Some(fleet), Some(settings)) = (&self.shared.fleet, &next.config.fleet) {
+            fleet.take_files(settings);
+        }
         self.snapshot.store(Arc::new(next));
         Ok(Reloaded::Swapped(revision))
     }
@@ -178,4 +191,25 @@ impl Reloader {
     pub fn last(&self) -> LastReload {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Kafka's topics were looked at for the windows that are in use; a longer one they may not outlive,
+/// and what they lose of it is admitted again. So where that can't be told, it is not used.
+async fn refuse_short_topics(current: &Config, new: &Config) -> Result<(), String> {
+    if new.kafka.is_none() || !topics::counts_longer(new, current) {
+        return Ok(());
+    }
+    let looked = timeout(KAFKA_PATIENCE, state::refuse_unsafe_topics(new, topics::PATIENCE));
+    let reason = match looked.await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error @ ServeError::Topics(TopicsError::Unsafe(_)))) => {
+            return Err(error.to_string());
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {} s", KAFKA_PATIENCE.as_secs()),
+    };
+    Err(format!(
+        "the longest window is longer than before, and Kafka can't be asked whether its topics \
+         outlive it: {reason}. Reload again when it can"
+    ))
 }

@@ -20,10 +20,12 @@ use super::serve_error::ServeError;
 use super::shared::{Ground, Shared};
 use super::signals::{self, Drain, Signals};
 use super::snapshot::Snapshot;
+use super::starting::Starting;
 use super::upgrade::{Belongings, Origin, Predecessor, Program, Upgrader};
-use super::{early, state, supervisor};
+use super::{certificates, early, state, supervisor};
 use crate::auth::{Keyrings, TokenCache};
 use crate::config::model::{Config, Listener};
+use crate::journal::topics;
 use crate::listener::{EarlyAnswer, EarlyRequest, Ports, PortsHandle, Sockets};
 use crate::net::Resolver;
 use crate::observe::{AccessLog, Metrics};
@@ -55,6 +57,7 @@ pub struct Started {
     reloader: Arc<Reloader>,
     upgrader: Arc<Upgrader>,
     predecessor: Option<Predecessor>,
+    starting: Starting,
     ports: Ports<pingora_proxy::HttpProxy<Gateway>>,
     admin: Option<TcpListener>,
     server: Server,
@@ -130,7 +133,8 @@ impl Prepared {
         predecessor: Option<Predecessor>,
     ) -> Result<Started, ServeError> {
         let Self { runtime, config, ground, access_log, snapshot, program } = self;
-        let state = state::open(&config, &runtime, ground, access_log);
+        let starting = Starting::begin(runtime.handle(), predecessor.as_ref());
+        let state = state::open(&config, &runtime, ground, access_log, &starting);
         let shared = Arc::new(runtime.block_on(state)?);
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
         let signals = runtime.block_on(async { Signals::take() }).map_err(ServeError::Signals)?;
@@ -155,6 +159,7 @@ impl Prepared {
             reloader,
             upgrader,
             predecessor,
+            starting,
             ports,
             admin,
             server,
@@ -216,6 +221,13 @@ fn bind(
     Ok(Ports::bind(listeners, sockets, &shared.metrics, &answers)?)
 }
 
+/// An administrator of Kafka may change what was looked at when the gateway started.
+async fn watch_topics(shared: Arc<Shared>, reloader: Arc<Reloader>) {
+    if reloader.config().kafka.is_some() {
+        shared.topics.look_for_ever(topics::EVERY, || reloader.config()).await;
+    }
+}
+
 /// Lends the listener the gateway's pen.
 struct Pen(Arc<Shared>);
 
@@ -266,14 +278,16 @@ impl Started {
     /// configuration again, and so does a changed file; SIGUSR2 has another process take over.
     pub fn serve(self) {
         let Self { runtime, shared, snapshot, reloader, upgrader, predecessor, .. } = self;
-        let (mut ports, mut server) = (self.ports, self.server);
+        let (mut ports, mut server, starting) = (self.ports, self.server, self.starting);
         let Signals { hangup, upgrade, stop } = self.signals;
         tell_start(&snapshot.load().config, &reloader);
         runtime.spawn(signals::reload_on_hangup(hangup, reloader.clone(), shared.clone()));
         runtime.spawn(signals::upgrade_on_signal(upgrade, upgrader.clone()));
         runtime.spawn(signals::reload_on_change(reloader.clone()));
-        let report =
-            supervisor::report(shared.clone(), runtime.handle().clone(), predecessor.clone());
+        runtime.spawn(certificates::watch(shared.clone(), reloader.clone()));
+        runtime.spawn(watch_topics(shared.clone(), reloader.clone()));
+        let background = runtime.handle().clone();
+        let report = supervisor::report(shared.clone(), background, predecessor.clone(), starting);
         ports.set_chore(report);
         server.bootstrap();
         server.add_service(ports);

@@ -1,15 +1,16 @@
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::supervisor::Supervisor;
 use super::upgrade::Successor;
 use crate::account::{AccountHasher, Fleet};
 use crate::auth::{Keyrings, TokenCache};
+use crate::journal::topics;
 use crate::limit::Limits;
 use crate::net::Resolver;
 use crate::observe::{AccessLog, Metrics};
 use crate::quota::Quotas;
-use crate::request::Clock;
+use crate::request::{Clock, UnixMillis};
 use crate::upstream;
 use crate::vault::Vault;
 
@@ -33,6 +34,10 @@ pub struct Shared {
     pub quotas: Arc<Quotas>,
     /// The other gateways; `None`: there are none.
     pub fleet: Option<Arc<Fleet>>,
+    /// What Kafka's topics are like, in a fleet.
+    pub topics: topics::Watch,
+    /// When the certificate ends that Kafka's client has read.
+    pub kafka_certificate: OnceLock<Option<UnixMillis>>,
     /// The account cache.
     pub vault: &'static Vault,
     /// Names of backends.
@@ -91,6 +96,7 @@ impl Shared {
     pub fn new(parts: Parts) -> Self {
         let Ground { clock, metrics, keyrings, tokens, resolver } = parts.ground;
         Self {
+            topics: topics::Watch::new(metrics.clone()),
             metrics,
             access_log: parts.access_log,
             keyrings,
@@ -99,6 +105,7 @@ impl Shared {
             accounts: parts.accounts,
             quotas: parts.quotas,
             fleet: parts.fleet,
+            kafka_certificate: OnceLock::new(),
             vault: parts.vault,
             resolver,
             clock,

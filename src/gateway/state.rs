@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 use super::keys;
 use super::serve_error::ServeError;
 use super::shared::{Ground, Parts, Shared};
+use super::starting::{Starting, Step};
 use crate::account::{AccountHasher, Fleet};
 use crate::config::model::{CacheSettings, Config};
 use crate::journal::{Embedded, Journal, JournalError, Kafka, topics};
@@ -29,16 +30,20 @@ pub(super) async fn open(
     runtime: &Runtime,
     ground: Ground,
     access_log: AccessLog,
+    starting: &Starting,
 ) -> Result<Shared, ServeError> {
     let (clock, metrics) = (ground.clock.clone(), ground.metrics.clone());
     let directory = &config.state.directory;
     std::fs::create_dir_all(directory)
         .map_err(|error| ServeError::File { path: directory.to_owned(), error })?;
     let fleet = open_fleet(config, runtime)?;
-    let quotas = open_quotas(config, fleet.clone(), &clock, &metrics).await?;
+    let quotas = begin_quotas(config, fleet.clone(), &clock, &metrics).await?;
+    starting.at(Step::Counts(quotas.clone()));
+    quotas.until_taken().await?;
     let counted = quotas.partitions().iter().any(|partition| partition.accounts > 0);
     let cache = keys::cache_settings(directory, &config.cache)?;
     let accounts = keys::account_hasher(&config.state, counted)?;
+    starting.at(Step::Cache);
     let vault = open_vault(config, &cache, &accounts, &clock, &metrics)?;
     Ok(Shared::new(Parts { ground, access_log, accounts, quotas, fleet, vault }))
 }
@@ -53,17 +58,21 @@ fn open_fleet(config: &Config, runtime: &Runtime) -> Result<Option<Arc<Fleet>>, 
     Ok(Some(fleet))
 }
 
-/// Counts are exact only on topics that are set up for it.
-async fn refuse_unsafe_topics(config: &Config) -> Result<(), ServeError> {
+/// Counts are exact only on topics that are set up for it. `patience`: how long to wait for Kafka.
+pub(super) async fn refuse_unsafe_topics(
+    config: &Config,
+    patience: Duration,
+) -> Result<(), ServeError> {
     let config = config.clone();
-    let asked = tokio::task::spawn_blocking(move || topics::refuse_unsafe(&config, KAFKA_PATIENCE));
+    let asked = tokio::task::spawn_blocking(move || topics::refuse_unsafe(&config, patience));
     for finding in asked.await.map_err(|_| JournalError::Closed)?? {
         tracing::warn!(%finding, "`tollgate kafka check` says more");
     }
     Ok(())
 }
 
-async fn open_quotas(
+/// Opens the journal and begins to read it.
+async fn begin_quotas(
     config: &Config,
     fleet: Option<Arc<Fleet>>,
     clock: &Arc<dyn Clock>,
@@ -73,9 +82,10 @@ async fn open_quotas(
     let mut patience = Patience::default();
     let journal: Arc<dyn Journal> = match &config.kafka {
         Some(kafka) => {
-            refuse_unsafe_topics(config).await?;
+            refuse_unsafe_topics(config, KAFKA_PATIENCE).await?;
             // Others may have been given its partitions after a whole session.
             patience.silence = kafka.session_timeout / 2;
+            patience.renewal = Some(topics::claim_renewal(config));
             let key = keys::fleet_key(&config.state)?;
             Arc::new(Kafka::open(kafka, &directory, &key, metrics.clone()).await?)
         }
@@ -83,7 +93,7 @@ async fn open_quotas(
     };
     let name = fleet.as_ref().map_or_else(|| "embedded".into(), |fleet| fleet.name().clone());
     let (clock, metrics) = (clock.clone(), metrics.clone());
-    Ok(Quotas::open_with(journal, clock, metrics, &name, fleet, patience).await?)
+    Ok(Quotas::begin(journal, clock, metrics, &name, fleet, patience))
 }
 
 fn open_vault(

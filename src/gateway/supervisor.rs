@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::time::sleep;
 
 use super::shared::Shared;
+use super::starting::Starting;
 use super::upgrade::Predecessor;
 use crate::observe::Event;
 
@@ -81,13 +82,21 @@ impl Supervisor {
     }
 
     fn tell(&self, state: &[NotifyState<'_>]) {
-        if self.is_replaced() {
-            return;
-        }
-        if let Err(error) = sd_notify::notify(state) {
-            tracing::warn!(%error, "the service manager can't be told");
+        if !self.is_replaced() {
+            tell(state);
         }
     }
+}
+
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "the service manager can't be told");
+    }
+}
+
+/// A start is at this and goes on, before there is a gateway that could say so.
+pub(super) fn tell_start(doing: &str) {
+    tell(&[NotifyState::Status(&format!("starting: {doing}")), more_time(PATIENCE)]);
 }
 
 /// Announces the gateway once its counts are read, and says from then on that it is alive. Runs
@@ -98,7 +107,10 @@ pub(super) async fn report(
     shared: Arc<Shared>,
     background: Handle,
     predecessor: Option<Predecessor>,
+    starting: Starting,
 ) {
+    // First of all: "starting" must not be told after "serving".
+    starting.end().await;
     if let Some(predecessor) = predecessor {
         while !shared.quotas.unready().is_empty() {
             sleep(LOOK_AGAIN).await;

@@ -89,7 +89,7 @@ pub(super) fn partition(view: &PartitionView) -> Value {
     let role = match view.role {
         Role::Owning { .. } => "owner",
         Role::Claiming { .. } | Role::Settling { .. } => "claiming",
-        Role::Out(Out::Idle | Out::Superseded) => "follower",
+        Role::Out(Out::Idle | Out::Superseded | Out::HandedOver) => "follower",
         Role::Out(Out::ClaimFailed) => "claim failed",
         Role::Out(Out::WriteFailed) => "write failed",
         Role::Out(Out::Silent) => "nothing read back",

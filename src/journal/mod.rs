@@ -84,6 +84,12 @@ pub trait Journal: Send + Sync {
     /// What is wrong with the journal as a whole just now, in words for an operator.
     fn trouble(&self) -> Option<String>;
 
+    /// How many milliseconds this machine's clock is ahead of the one that dates the journal's
+    /// records, at least; negative if it is behind. 0 where that is not known.
+    fn clock_ahead(&self) -> i64 {
+        0
+    }
+
     /// Whether a partition's tail has delivered all that was there when it was opened. An offset
     /// doesn't tell: what stood before the end may have been removed.
     fn is_replayed(&self, partition: u32) -> bool;

@@ -14,7 +14,9 @@ use serde::Serialize;
 
 use super::certificates::{Chain, PemFiles};
 use super::error::ListenerError;
+use crate::config::expiry;
 use crate::config::model::{ClientCertificates, ListenerTls, TlsVersion};
+use crate::request::UnixMillis;
 
 /// Protocols by ALPN (RFC 7301), most wanted first, as they stand on the wire.
 const HTTP2_OR_HTTP1: &[u8] = b"\x02h2\x08http/1.1";
@@ -40,6 +42,9 @@ pub struct CertificateView {
     pub names: Vec<String>,
     /// When it ends, as OpenSSL writes it: `Nov 23 15:06:00 2026 GMT`.
     pub not_after: String,
+    /// When the first of its chain ends.
+    #[serde(skip)]
+    pub ends: Option<UnixMillis>,
 }
 
 impl TlsFront {
@@ -85,7 +90,11 @@ impl TlsFront {
 }
 
 fn view(chain: &Chain) -> CertificateView {
-    CertificateView { names: chain.names.clone(), not_after: chain.leaf.not_after().to_string() }
+    CertificateView {
+        names: chain.names.clone(),
+        not_after: chain.leaf.not_after().to_string(),
+        ends: expiry::of_chain(std::iter::once(&chain.leaf).chain(&chain.others)),
+    }
 }
 
 /// What all contexts of a port have in common.

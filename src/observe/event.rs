@@ -148,6 +148,8 @@ pub enum ClaimReason {
     Resumed,
     /// Its owner can't be reached.
     OwnerUnreachable,
+    /// It is its own, and the journal doesn't keep a claim for good.
+    Renewed,
 }
 
 impl ClaimReason {
@@ -157,6 +159,7 @@ impl ClaimReason {
             Self::Shared => "shared",
             Self::Resumed => "resumed",
             Self::OwnerUnreachable => "owner_unreachable",
+            Self::Renewed => "renewed",
         }
     }
 }

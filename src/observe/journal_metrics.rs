@@ -1,3 +1,5 @@
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -47,6 +49,16 @@ pub enum JournalEvent {
         /// Whether it is.
         kept: bool,
     },
+    /// Kafka's topics were looked at.
+    UnsafeTopics {
+        /// What counts are not exact with.
+        findings: usize,
+    },
+    /// How far this machine's clock is from the journal's.
+    ClockAhead {
+        /// Negative if it is behind.
+        seconds: f64,
+    },
     /// A record was not understood; its partition is not read on.
     Corrupt {
         /// The partition.
@@ -68,7 +80,9 @@ pub(super) struct JournalMetrics {
     lag: Family<PartitionLabel, Gauge>,
     replayed: Counters,
     mirror: Gauge,
+    unsafe_topics: Gauge,
     corrupt: Family<PartitionLabel, Counter>,
+    clock: Gauge<f64, AtomicU64>,
 }
 
 impl JournalMetrics {
@@ -81,7 +95,9 @@ impl JournalMetrics {
             lag: count(r, Name::JournalLag),
             replayed: count(r, Name::JournalReplayed),
             mirror: count(r, Name::JournalMirror),
+            unsafe_topics: count(r, Name::KafkaUnsafeFindings),
             corrupt: count(r, Name::JournalCorrupt),
+            clock: time(r, Name::ClockAhead, Gauge::default()),
         }
     }
 
@@ -105,6 +121,12 @@ impl JournalMetrics {
             }
             JournalEvent::Mirror { kept } => {
                 self.mirror.set(kept.into());
+            }
+            JournalEvent::UnsafeTopics { findings } => {
+                self.unsafe_topics.set(i64::try_from(findings).unwrap_or(i64::MAX));
+            }
+            JournalEvent::ClockAhead { seconds } => {
+                self.clock.set(seconds);
             }
             JournalEvent::Corrupt { partition } => {
                 self.corrupt.get_or_create(&PartitionLabel { partition }).inc();

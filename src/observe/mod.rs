@@ -3,6 +3,7 @@
 mod access_line;
 mod access_log;
 mod cache_feed;
+mod certificate;
 mod event;
 mod exchange;
 mod journal_metrics;
@@ -14,6 +15,7 @@ mod stage;
 
 pub use access_log::AccessLog;
 pub use cache_feed::{CacheFeedEvent, CacheFeedRecord, CacheFeedSent};
+pub use certificate::{Certificate, Shown};
 pub use event::{ClaimReason, Event, ForwardOutcome, QuotaOutcome, VaultOperation};
 pub use exchange::{Exchange, Source};
 pub use journal_metrics::JournalEvent;

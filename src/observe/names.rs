@@ -53,8 +53,12 @@ pub enum Name {
     JournalReplayed,
     /// Whether a local copy of the journal is kept.
     JournalMirror,
+    /// What of Kafka's topics makes counts inexact.
+    KafkaUnsafeFindings,
     /// Records that were not understood, by partition.
     JournalCorrupt,
+    /// How far the clock is ahead of the journal's.
+    ClockAhead,
     /// What was done with the vault.
     Vault,
     /// Records read from the account cache's topics.
@@ -85,8 +89,16 @@ pub enum Name {
     Panics,
     /// Version and commit of the program.
     BuildInfo,
+    /// Whether the gateway should get requests.
+    Ready,
+    /// Whether something is wrong, though it serves.
+    Degraded,
+    /// Room on the disk of the state directory.
+    StateDisk,
     /// Connections of clients, by port.
     OpenConnections,
+    /// When a certificate in use ends.
+    CertificateEnds,
     /// Size of the account cache, by tier.
     CacheBytes,
     /// Answers in the account cache, by tier.
@@ -133,7 +145,9 @@ impl Name {
             Self::JournalLag => "tollgate_journal_lag",
             Self::JournalReplayed => "tollgate_journal_replayed_records",
             Self::JournalMirror => "tollgate_journal_mirror_kept",
+            Self::KafkaUnsafeFindings => "tollgate_kafka_unsafe_findings",
             Self::JournalCorrupt => "tollgate_journal_corrupt_records",
+            Self::ClockAhead => "tollgate_clock_ahead",
             Self::Vault => "tollgate_cache_operations",
             Self::CacheFeedRecords => "tollgate_cache_feed_records",
             Self::CacheFeedSent => "tollgate_cache_feed_sent",
@@ -149,7 +163,11 @@ impl Name {
             Self::ListenerRefusals => "tollgate_listener_refusals",
             Self::Panics => "tollgate_panics",
             Self::BuildInfo => "tollgate_build_info",
+            Self::Ready => "tollgate_ready",
+            Self::Degraded => "tollgate_degraded",
+            Self::StateDisk => "tollgate_state_disk_available_bytes",
             Self::OpenConnections => "tollgate_open_connections",
+            Self::CertificateEnds => "tollgate_certificate_not_after_timestamp_seconds",
             Self::CacheBytes => "tollgate_cache_bytes",
             Self::CacheEntries => "tollgate_cache_entries",
             Self::ProcessCpu => "process_cpu_seconds",
@@ -197,7 +215,11 @@ impl Name {
             Self::JournalMirror => {
                 "Whether a copy of the journal is kept on this disk (1) or not (0)"
             }
+            Self::KafkaUnsafeFindings => "What of Kafka's topics is such that counts are not exact",
             Self::JournalCorrupt => "Records not understood; their partition is not read on",
+            Self::ClockAhead => {
+                "How far this machine's clock is ahead of Kafka's, at least; negative: behind"
+            }
             Self::Vault => "Operations of the account cache",
             Self::CacheFeedRecords => "Records read from the account cache's topics, by outcome",
             Self::CacheFeedSent => {
@@ -221,7 +243,15 @@ impl Name {
             Self::ListenerRefusals => "Requests refused before a route was looked for",
             Self::Panics => "Panics caught; each was answered with 500",
             Self::BuildInfo => "Version and commit of the program; always 1",
+            Self::Ready => {
+                "Whether the gateway should get requests (1) or not (0); /ready says why"
+            }
+            Self::Degraded => {
+                "Whether something is wrong though the gateway serves (1); /ready says what"
+            }
+            Self::StateDisk => "Bytes that may still be written where the state directory is",
             Self::OpenConnections => "Open connections of clients, by listener",
+            Self::CertificateEnds => "When a certificate in use ends, in seconds since 1970",
             Self::CacheBytes => "Bytes of answers in the account cache, by tier",
             Self::CacheEntries => "Answers in the account cache, by tier",
             Self::ProcessCpu => "Processor time spent, in seconds",

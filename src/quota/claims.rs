@@ -9,6 +9,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::owner::{Out, Place, Role};
 use super::partition::{Partition, TICK};
+use crate::journal::Offset;
 use crate::observe::ClaimReason;
 
 /// Longest wait between claims after failures.
@@ -20,15 +21,33 @@ const LONGEST_TAKE_BACK: Duration = Duration::from_secs(60);
 /// After so long in possession, what went wrong before is forgotten.
 const SETTLED: Duration = Duration::from_secs(30);
 
+/// Before a claim that could not be renewed is renewed again: uses were still on their way.
+const RENEW_AGAIN: Duration = Duration::from_secs(30);
+/// After so long without being overruled, it is forgotten that it happened.
+const FORGOTTEN: Duration = Duration::from_secs(120);
+
 /// What one gateway remembers of its claims to a partition.
-#[derive(Default)]
 pub(super) struct Claims {
+    /// The age at which a claim is made anew.
+    renewal: Option<Duration>,
     failed: u32,
     not_before: Option<Instant>,
-    owning_since: Option<Instant>,
+    owning: Option<Owning>,
+}
+
+struct Owning {
+    epoch: Offset,
+    since: Instant,
+    renewed: Option<Instant>,
 }
 
 impl Claims {
+    /// None yet. `renewal`: the age at which a claim is made anew, in a journal that doesn't keep it
+    /// for good.
+    pub fn new(renewal: Option<Duration>) -> Self {
+        Self { renewal, failed: 0, not_before: None, owning: None }
+    }
+
     /// Claims the partition if it is this gateway's by its share or by the log, and it does not
     /// own it.
     pub fn renew(&mut self, partition: &Arc<Partition>) {
@@ -36,11 +55,11 @@ impl Claims {
             return;
         }
         let out = match partition.role_now() {
-            Role::Owning { .. } => return self.owning(),
+            Role::Owning { epoch } => return self.own(partition, epoch),
             Role::Claiming { .. } | Role::Settling { .. } => return,
             Role::Out(out) => out,
         };
-        self.owning_since = None;
+        self.owning = None;
         let place = partition.place_now();
         let mine = place == Place::Here || partition.is_shared_out();
         if !mine || !partition.is_replayed() || self.must_wait(out) {
@@ -54,32 +73,67 @@ impl Claims {
         }
     }
 
-    fn owning(&mut self) {
-        let since = *self.owning_since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= SETTLED {
+    fn own(&mut self, partition: &Arc<Partition>, epoch: Offset) {
+        self.not_before = None;
+        let now = Instant::now();
+        let fresh = || Owning { epoch, since: now, renewed: None };
+        let owning = match &mut self.owning {
+            Some(owning) if owning.epoch == epoch => owning,
+            other => other.insert(fresh()),
+        };
+        let age = now.duration_since(owning.since);
+        if age >= SETTLED {
             self.failed = 0;
         }
-        self.not_before = None;
+        let tried = owning.renewed.is_some_and(|time| now.duration_since(time) < RENEW_AGAIN);
+        if !tried && self.renewal.is_some_and(|renewal| age >= renewal) {
+            owning.renewed = Some(now);
+            partition.claim_anew();
+        }
     }
 
     /// Whether it is too early for another claim; each claim makes the next one wait longer.
     fn must_wait(&mut self, out: Out) -> bool {
         let now = Instant::now();
-        let wait = |first: Duration, most: Duration, failed: u32| {
-            first.saturating_mul(1 << failed.min(6)).min(most)
-        };
-        if out == Out::Superseded && self.not_before.is_none() {
+        let taken = matches!(out, Out::Superseded | Out::HandedOver);
+        if taken && self.not_before.is_none() {
             self.not_before = Some(now + wait(TAKE_BACK, LONGEST_TAKE_BACK, self.failed));
         }
         if self.not_before.is_some_and(|time| now < time) {
             return true;
         }
         self.failed += 1;
-        self.not_before = match out {
-            Out::Superseded => None,
-            _ => Some(now + wait(TICK, LONGEST_WAIT, self.failed)),
-        };
+        self.not_before = (!taken).then(|| now + wait(TICK, LONGEST_WAIT, self.failed));
         false
+    }
+}
+
+fn wait(first: Duration, most: Duration, failed: u32) -> Duration {
+    first.saturating_mul(1 << failed.min(6)).min(most)
+}
+
+/// Keeps two gateways that can't reach each other from taking a partition from each other with
+/// every request, which would make void what is under way each time.
+#[derive(Debug, Default)]
+pub(super) struct Restraint {
+    times: u32,
+    last: Option<Instant>,
+}
+
+impl Restraint {
+    /// Another gateway has claimed, unasked, what this one owned.
+    pub fn overruled(&mut self, now: Instant) {
+        if self.last.is_some_and(|last| now.duration_since(last) >= FORGOTTEN) {
+            self.times = 0;
+        }
+        self.times = self.times.saturating_add(1);
+        self.last = Some(now);
+    }
+
+    /// Whether it is too early to take it back by force.
+    pub fn holds(&self, now: Instant) -> bool {
+        let pause = wait(TAKE_BACK, LONGEST_TAKE_BACK, self.times.saturating_sub(1));
+        self.last.is_some_and(|last| now.duration_since(last) < pause)
     }
 }
 
@@ -102,6 +156,22 @@ pub(super) fn rank(partition: u32, name: &str, heirs: &BTreeSet<Arc<str>>) -> u3
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_time_a_gateway_is_overruled_it_waits_longer_and_forgets_in_the_end() {
+        let mut restraint = Restraint::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(!restraint.holds(at(0)));
+        restraint.overruled(at(0));
+        assert!(restraint.holds(at(1)) && !restraint.holds(at(2)));
+        restraint.overruled(at(2));
+        assert!(restraint.holds(at(5)) && !restraint.holds(at(6)));
+        (0..9).for_each(|round| restraint.overruled(at(10 + round)));
+        assert!(restraint.holds(at(77)) && !restraint.holds(at(78)));
+        restraint.overruled(at(300));
+        assert!(!restraint.holds(at(302)));
+    }
 
     #[test]
     fn every_gateway_finds_the_same_order_and_partitions_differ() {

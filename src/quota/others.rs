@@ -1,7 +1,7 @@
 //! Who else counts: the other gateways of a fleet, and the process that takes over from this one.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,16 +25,34 @@ pub trait Successor: Send + Sync {
 /// by an address.
 pub(super) const SUCCESSOR: &str = "the process that takes over";
 
+/// How long a claim of another process under this gateway's name is trouble: it makes the next one
+/// sooner.
+const NAMESAKE: Duration = Duration::from_secs(120);
+
 /// Those who can be sent errands.
 #[derive(Default)]
 pub(super) struct Others {
     fleet: Option<Arc<Fleet>>,
     successor: Mutex<Option<Arc<dyn Successor>>>,
+    namesake: Mutex<Option<Instant>>,
 }
 
 impl Others {
     pub fn new(fleet: Option<Arc<Fleet>>) -> Self {
-        Self { fleet, successor: Mutex::default() }
+        Self { fleet, successor: Mutex::default(), namesake: Mutex::default() }
+    }
+
+    /// Another process has claimed something under this gateway's name; says whether that is news.
+    pub fn note_namesake(&self) -> bool {
+        let news = !self.has_namesake();
+        *self.namesake.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        news
+    }
+
+    /// Whether another process has this gateway's name.
+    pub fn has_namesake(&self) -> bool {
+        let seen = *self.namesake.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.is_some_and(|seen| seen.elapsed() < NAMESAKE)
     }
 
     pub fn set_successor(&self, successor: Option<Arc<dyn Successor>>) {

@@ -5,11 +5,12 @@ mod take;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::claims::Restraint;
 use super::local::Local;
 use super::others::{Others, SUCCESSOR};
 use super::owner::{Ask, Bounds, Effect, Event, Now, Out, Owner, Place, Role};
@@ -27,6 +28,7 @@ const GATHER: Duration = Duration::from_millis(10);
 /// One partition.
 pub(super) struct Partition {
     pub number: u32,
+    name: Arc<str>,
     owner: Mutex<Owner<Seat>>,
     pub local: Mutex<Local>,
     journal: Arc<dyn Journal>,
@@ -44,6 +46,9 @@ pub(super) struct Partition {
     others: Arc<Others>,
     /// A take-over is under way.
     taking: AtomicBool,
+    restraint: Mutex<Restraint>,
+    /// Of all claims that this process has made.
+    nonces: Mutex<Vec<u128>>,
     /// Deliveries to the owner that are under way.
     deliveries: AtomicUsize,
     error: Mutex<Option<JournalError>>,
@@ -61,6 +66,7 @@ impl Partition {
     ) -> Arc<Self> {
         Arc::new(Self {
             number,
+            name: Arc::clone(name),
             owner: Mutex::new(Owner::new(Arc::clone(name), bounds)),
             local: Mutex::default(),
             journal: Arc::clone(journal),
@@ -74,6 +80,8 @@ impl Partition {
             metrics: Arc::clone(metrics),
             others: Arc::clone(others),
             taking: AtomicBool::new(false),
+            restraint: Mutex::default(),
+            nonces: Mutex::default(),
             deliveries: AtomicUsize::new(0),
             error: Mutex::default(),
         })
@@ -115,6 +123,11 @@ impl Partition {
         *self.place.borrow() == Place::Here
     }
 
+    /// Whether this gateway has read its claim and no newer one.
+    pub fn owns(&self) -> bool {
+        matches!(self.role_now(), Role::Owning { .. })
+    }
+
     /// Whether it was given to the process that replaces this one.
     pub fn is_given(&self) -> bool {
         matches!(&*self.place.borrow(), Place::There { owner, .. } if **owner == *SUCCESSOR)
@@ -138,6 +151,15 @@ impl Partition {
     /// What last went wrong.
     pub fn error(&self) -> Option<JournalError> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a record can't be understood: nothing behind it is read, by any gateway.
+    pub fn is_damaged(&self) -> bool {
+        matches!(self.error(), Some(JournalError::Corrupt { .. }))
+    }
+
+    fn restraint(&self) -> MutexGuard<'_, Restraint> {
+        self.restraint.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set_error(&self, error: Option<JournalError>) {
@@ -203,6 +225,9 @@ impl Partition {
     /// next to nothing where that is the same as before.
     fn note(&self, owner: &Owner<Seat>) {
         if *self.role.borrow() != owner.role() {
+            if owner.role() == Role::Out(Out::Superseded) {
+                self.restraint().overruled(Instant::now());
+            }
             self.role.send_replace(owner.role());
         }
         self.note_place(owner);

@@ -31,6 +31,17 @@ pub(super) async fn let_go(others: &Others, owner: &str, partition: u32) {
     }
 }
 
+/// Begins nothing new in a partition and waits, for a while, until nothing is under way; says
+/// whether that is so.
+pub(super) async fn come_to_rest(partition: &Arc<Partition>) -> bool {
+    partition.step([Event::HandOver]);
+    let deadline = Instant::now() + LET_GO;
+    while partition.owner().outstanding() > 0 && Instant::now() < deadline {
+        tokio::time::sleep(LET_GO_STEP).await;
+    }
+    partition.owner().outstanding() == 0
+}
+
 /// Uses that this gateway admitted or gave back, and another must write down.
 pub(super) async fn deliver(
     others: &Others,
@@ -123,11 +134,7 @@ impl Quotas {
         if !partition.is_here() {
             return Reply::NotOwner;
         }
-        partition.step([Event::HandOver]);
-        let deadline = Instant::now() + LET_GO;
-        while partition.owner().outstanding() > 0 && Instant::now() < deadline {
-            tokio::time::sleep(LET_GO_STEP).await;
-        }
+        come_to_rest(partition).await;
         Reply::Done
     }
 

@@ -37,6 +37,9 @@ pub struct Patience {
     pub hand_over: Duration,
     /// Between removals of ended periods.
     pub sweep: Duration,
+    /// The age at which a claim is made anew, in a journal that doesn't keep it for good. Counts
+    /// then take a little more room each time, so it should not be much shorter than need be.
+    pub renewal: Option<Duration>,
 }
 
 impl Default for Patience {
@@ -46,6 +49,7 @@ impl Default for Patience {
             silence: Duration::from_secs(5),
             hand_over: Duration::from_secs(3),
             sweep: Duration::from_secs(60),
+            renewal: None,
         }
     }
 }
@@ -102,6 +106,21 @@ impl Quotas {
         fleet: Option<Arc<Fleet>>,
         patience: Patience,
     ) -> Result<Arc<Self>, QuotaError> {
+        let quotas = Self::begin(journal, clock, metrics, name, fleet, patience);
+        quotas.until_taken().await?;
+        Ok(quotas)
+    }
+
+    /// Begins to read the journal; [`Quotas::until_taken`] waits for it. In between it can be seen
+    /// how far that is.
+    pub fn begin(
+        journal: Arc<dyn Journal>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        name: &str,
+        fleet: Option<Arc<Fleet>>,
+        patience: Patience,
+    ) -> Arc<Self> {
         let name: Arc<str> = name.into();
         let count = journal.partitions();
         let entries = MOST_ENTRIES / count.max(1) as usize;
@@ -113,31 +132,41 @@ impl Quotas {
                 Partition::new(number, &name, bounds, &journal, &clock, &metrics, &others)
             })
             .collect();
-        let roles: Vec<_> = partitions.iter().map(|partition| partition.role()).collect();
         let mut tasks: Vec<_> = partitions
             .iter()
-            .map(|partition| tokio::spawn(Arc::clone(partition).follow()))
+            .map(|partition| tokio::spawn(Arc::clone(partition).follow(patience.renewal)))
             .collect();
-        tasks.push(tokio::spawn(sweep_for_ever(partitions.clone(), patience.sweep)));
+        let swept = sweep_for_ever(partitions.clone(), Arc::clone(&journal), patience.sweep);
+        tasks.push(tokio::spawn(swept));
         // From here on dropping it ends the tasks.
         let tasks = Mutex::new(tasks);
-        let quotas = Arc::new(Self { partitions, journal, name, others, metrics, patience, tasks });
-        for (partition, mut role) in quotas.partitions.iter().zip(roles) {
+        Arc::new(Self { partitions, journal, name, others, metrics, patience, tasks })
+    }
+
+    /// Waits until the partitions that are this gateway's share at once are read and taken.
+    ///
+    /// # Errors
+    /// If one of them can't be.
+    pub async fn until_taken(&self) -> Result<(), QuotaError> {
+        for partition in &self.partitions {
             if !partition.is_shared_out() {
                 continue;
             }
+            let mut role = partition.role();
             let settled = role.wait_for(|role| match role {
                 Role::Owning { .. } => true,
                 Role::Out(Out::Idle) | Role::Claiming { .. } | Role::Settling { .. } => false,
                 Role::Out(_) => true,
             });
             let owning = settled.await.is_ok_and(|role| matches!(*role, Role::Owning { .. }));
-            if !owning {
+            // In a fleet no other gateway reads on behind it either, and all the rest is served.
+            let passed_over = partition.is_damaged() && self.others.is_fleet();
+            if !owning && !passed_over {
                 let unknown = QuotaError::NotOwned { partition: partition.number };
                 return Err(partition.error().map_or(unknown, QuotaError::Journal));
             }
         }
-        Ok(quotas)
+        Ok(())
     }
 
     /// The partition of an account; `None` only if there are none.
@@ -196,7 +225,7 @@ impl Quotas {
     /// Closes periods that ended a while ago and removes them from memory and journal; also done
     /// from time to time without being asked.
     pub fn sweep(&self) {
-        self.partitions.iter().for_each(sweep);
+        sweep(&self.partitions, &*self.journal);
     }
 
     /// Waits until all that was counted is written, here or by the owners it has to be delivered
@@ -258,15 +287,25 @@ impl Drop for Quotas {
     }
 }
 
-fn sweep(partition: &Arc<Partition>) {
-    partition.step([Event::Sweep(partition.wall().minus(GRACE))]);
+/// By the journal's clock, should this machine's be ahead of it: a period that is closed stays so
+/// for good, in every gateway.
+fn sweep(partitions: &[Arc<Partition>], journal: &dyn Journal) {
+    let ahead = u64::try_from(journal.clock_ahead()).unwrap_or(0);
+    let late = GRACE.saturating_add(Duration::from_millis(ahead));
+    for partition in partitions {
+        partition.step([Event::Sweep(partition.wall().minus(late))]);
+    }
 }
 
-async fn sweep_for_ever(partitions: Vec<Arc<Partition>>, every: Duration) {
+async fn sweep_for_ever(
+    partitions: Vec<Arc<Partition>>,
+    journal: Arc<dyn Journal>,
+    every: Duration,
+) {
     let mut times = tokio::time::interval(every);
     times.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         times.tick().await;
-        partitions.iter().for_each(sweep);
+        sweep(&partitions, &*journal);
     }
 }

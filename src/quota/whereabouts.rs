@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
@@ -11,6 +12,20 @@ use super::partition::Partition;
 use super::service::Quotas;
 use crate::account::AccountKey;
 use crate::journal::{Offset, Replay};
+
+/// Milliseconds by which clocks may differ without a word. `tollgate kafka check` holds to the same.
+const CLOCKS: u64 = 1000;
+
+fn clock_trouble(ahead: i64) -> Option<String> {
+    let seconds = Duration::from_millis(ahead.unsigned_abs()).as_secs_f64();
+    let side = if ahead > 0 { "ahead of" } else { "behind" };
+    (ahead.unsigned_abs() > CLOCKS).then(|| {
+        format!(
+            "this machine's clock is {seconds:.1} s {side} Kafka's: quota windows begin and end \
+             by it; see that NTP keeps both"
+        )
+    })
+}
 
 impl Quotas {
     /// The number of an account's partition.
@@ -47,6 +62,9 @@ impl Quotas {
         if is_known(&place.borrow()) {
             return place.borrow().clone();
         }
+        if partition.is_damaged() {
+            return Place::Nowhere;
+        }
         let deadline = Instant::now() + self.patience.answer;
         let found = timeout_at(deadline, place.wait_for(is_known)).await;
         found.ok().and_then(Result::ok).map_or(Place::Nowhere, |place| place.clone())
@@ -79,21 +97,43 @@ impl Quotas {
         self.journal.replay()
     }
 
-    /// What is wrong with the journal just now, in words for an operator.
+    /// What is wrong with the journal as a whole just now, in words for an operator.
     pub fn trouble(&self) -> Option<String> {
         self.journal.trouble()
+    }
+
+    /// All that is wrong though quotas are kept, in words for an operator.
+    pub fn degraded(&self) -> Vec<String> {
+        let mut wrong: Vec<String> = self.trouble().into_iter().collect();
+        let damaged = self.partitions.iter().filter(|partition| partition.is_damaged());
+        wrong.extend(damaged.filter_map(|one| one.error()).map(|error| error.to_string()));
+        if self.others.has_namesake() {
+            wrong.push(format!(
+                "another process claims under the name {}: each gateway needs a \
+                 `fleet.advertise` of its own",
+                self.name
+            ));
+        }
+        wrong.extend(clock_trouble(self.journal.clock_ahead()));
+        wrong
     }
 
     /// Why the ledger can't be asked yet, in words for an operator: true of a start, not of a
     /// journal that fails later.
     pub fn unready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        let replaying = self.partitions.iter().filter(|partition| !partition.is_replayed()).count();
-        if replaying > 0 {
-            reasons.push(format!("{replaying} quota partitions are still being read"));
+        // One that is damaged is read on by nobody, however often it is begun: the others go on.
+        let unread: Vec<_> = self
+            .partitions
+            .iter()
+            .filter(|partition| !partition.is_replayed() && !partition.is_damaged())
+            .collect();
+        if !unread.is_empty() {
+            reasons.push(format!("{} quota partitions are still being read", unread.len()));
         }
-        let unread = self.partitions.iter().filter(|partition| !partition.is_replayed());
-        reasons.extend(unread.filter_map(|one| one.error()).map(|error| error.to_string()).next());
+        reasons.extend(
+            unread.iter().filter_map(|one| one.error()).map(|error| error.to_string()).next(),
+        );
         let nowhere = self
             .partitions
             .iter()
@@ -103,5 +143,18 @@ impl Quotas {
             reasons.push(format!("{nowhere} quota partitions have no owner yet"));
         }
         reasons
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_differ_are_told_of_from_a_second_on() {
+        assert_eq!(clock_trouble(1000), None);
+        assert_eq!(clock_trouble(-1000), None);
+        assert!(clock_trouble(61_500).unwrap().contains("61.5 s ahead of"));
+        assert!(clock_trouble(-1_001).unwrap().contains("1.0 s behind"));
     }
 }

@@ -2,6 +2,7 @@
 //! outside, faults of every kind, and a judge who counts only what clients saw.
 //!
 //! `CHAOS_FAULTS` says how many, `CHAOS_BROKERS` on how many brokers (`1`, `3`, or `1,3` in turn),
+//! `TOLLGATE_TEST_BIN` in which folder the program is if not the tests' own is to be tried,
 //! `CHAOS_SEED` which plan, `CHAOS_ONLY` which kinds, `CHAOS_MINUTES` when to begin no more
 //! faults. `make chaos` is a long run.
 

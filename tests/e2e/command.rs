@@ -1,6 +1,7 @@
 //! The command line: what an operator types, and what comes back.
 
 mod explain;
+mod expiry;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -93,7 +94,7 @@ fn check_finds_every_problem_of_every_file() {
     let done = tollgate(&["check", "--json", &sound, &typo], &[]);
     assert_eq!((done.status, &*done.err), (1, ""));
     let report: Value = serde_json::from_str(&done.out).unwrap();
-    assert_eq!(report[0], json!({ "file": sound, "problems": [] }));
+    assert_eq!(report[0], json!({ "file": sound, "problems": [], "warnings": [] }));
     assert_eq!(report[1]["file"], typo);
     let problems = report[1]["problems"].as_array().unwrap();
     let place = |problem: &Value| (problem["line"].as_u64(), problem["column"].as_u64());

@@ -2,9 +2,16 @@
 
 mod away;
 mod cache;
+mod certificates;
+mod cut;
 mod errands;
 mod figures;
 mod forward;
+mod names;
 mod ownership;
+mod slow;
 mod story;
+mod topics;
+mod trouble;
+mod unreached;
 mod versions;

@@ -12,7 +12,11 @@ mod demo;
 mod disk;
 mod fleet;
 mod identity;
+mod install;
 mod kill;
+#[allow(dead_code, reason = "not all weathers are needed here")]
+#[path = "../chaos/link.rs"]
+mod link;
 mod observe;
 mod quota;
 mod reload;

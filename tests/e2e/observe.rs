@@ -12,6 +12,7 @@ use crate::support::gateway::base_config;
 use crate::support::wire::{Wire, ask, logged, metric, metric_becomes};
 use crate::support::{Answer, Bank, Tollgate, eventually};
 
+mod certificates;
 mod gauges;
 mod masking;
 mod program;
@@ -253,9 +254,9 @@ async fn use_everything(bank: &Bank, gateway: &Tollgate) {
     assert_eq!(gateway.command("/reload", json!({})).await.status, 200);
 }
 
-/// What is only counted in a fleet, or when its journal or cache feed is in trouble; tests of those
-/// look at it.
-const FLEETS: [&str; 7] = [
+/// What is only counted in a fleet, where there is TLS, or when the journal or cache feed is in
+/// trouble; tests of those look at it.
+const FLEETS: &[&str] = &[
     "tollgate_forward",
     "tollgate_journal_append_failures",
     "tollgate_journal_lag",
@@ -263,6 +264,7 @@ const FLEETS: [&str; 7] = [
     "tollgate_journal_corrupt",
     "tollgate_cache_feed",
     "tollgate_change_events",
+    "tollgate_certificate",
 ];
 
 #[tokio::test]
@@ -294,7 +296,7 @@ async fn every_metric_is_there_once_what_it_counts_has_happened() {
         let has = |name: &str| {
             let sample = |line: &str| {
                 line.strip_prefix(name).is_some_and(|rest| {
-                    let ends = ["", "_total", "_seconds_count", "_seconds_bucket"];
+                    let ends = ["", "_total", "_seconds", "_seconds_count", "_seconds_bucket"];
                     ends.iter().any(|end| {
                         let rest = rest.strip_prefix(end);
                         rest.is_some_and(|rest| rest.starts_with(' ') || rest.starts_with('{'))

@@ -1,6 +1,7 @@
 //! What the service manager sees, and what the gateway makes of the limits that it is given.
 
 use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::support::gateway::base_config;
@@ -76,6 +77,30 @@ async fn the_service_manager_is_told_of_start_reload_life_and_stop() {
 }
 
 #[tokio::test]
+async fn a_start_that_reads_counts_asks_for_more_time_before_any_port_is_open() {
+    let bank = Bank::start().await;
+    let manager = Manager::new();
+    let state = tempfile::tempdir().unwrap();
+    // Whoever reads a pipe waits until somebody writes: the start stands still where it has read
+    // counts and needs their key.
+    let key = state.path().join("account.key");
+    assert!(Command::new("mkfifo").arg(&key).status().unwrap().success());
+    let folder = state.path().display().to_string();
+    let config = base_config(&bank).replace("FOLDER/state", &folder) + HELLO;
+    let gateway = Tollgate::start_in(own_address(), &config, manager.environment());
+    let told = manager.told("STATUS=starting: reading counts").await;
+    assert!(told.last().unwrap().contains("\nEXTEND_TIMEOUT_USEC=30000000\n"), "{told:?}");
+    let refused = gateway.client().get(gateway.url("/hello")).send().await;
+    assert!(refused.unwrap_err().is_connect(), "no port is open yet");
+    // Not waited for: should the gateway be gone, nobody will read it.
+    std::thread::spawn(move || std::fs::write(key, "A".repeat(43) + "="));
+    let ready = manager.told("READY=1").await;
+    assert!(ready.last().unwrap().contains("STATUS=serving\n"), "{ready:?}");
+    let after = manager.told("WATCHDOG=1").await;
+    assert!(!after.iter().any(|told| told.contains("STATUS=starting")), "{after:?}");
+}
+
+#[tokio::test]
 async fn an_upgrade_makes_another_process_the_main_one_and_that_one_gives_the_signs_of_life() {
     let bank = Bank::start().await;
     let manager = Manager::new();
@@ -97,7 +122,7 @@ async fn an_upgrade_makes_another_process_the_main_one_and_that_one_gives_the_si
     .await;
     while manager.socket.recv(&mut [0; 4096]).is_ok() {}
     manager.told("WATCHDOG=1").await;
-    let stopped = std::process::Command::new("kill").args(["-TERM", &process]).status();
+    let stopped = Command::new("kill").args(["-TERM", &process]).status();
     assert!(stopped.unwrap().success());
     manager.told("STOPPING=1").await;
 }
@@ -143,7 +168,7 @@ async fn open_files_are_raised_to_what_the_system_grants_and_too_few_are_told() 
 async fn a_health_check_needs_no_other_program() {
     let bank = Bank::start().await;
     let ask = |gateway: &Tollgate| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        let output = Command::new(env!("CARGO_BIN_EXE_tollgate"))
             .args(["ready", "--admin", &gateway.admin_url("")])
             .output()
             .unwrap();

@@ -11,3 +11,4 @@ mod secure;
 mod shared;
 mod site;
 mod topics;
+mod watch;

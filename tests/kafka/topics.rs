@@ -111,6 +111,7 @@ fn every_difference_is_found_and_its_command_mends_it() {
         "unsafe quotas message.timestamp.type",
         "difference quotas min.compaction.lag.ms",
         "difference quotas segment.ms",
+        "difference quotas segment.bytes",
         "warning quotas the number of copies",
         "unsafe account-cache the number of partitions",
         "difference account-cache cleanup.policy",
@@ -119,6 +120,7 @@ fn every_difference_is_found_and_its_command_mends_it() {
         "difference account-cache max.message.bytes",
         "difference account-cache message.timestamp.type",
         "difference account-cache segment.ms",
+        "difference account-cache segment.bytes",
         "unsafe account-changes the topic",
     ]);
     assert_eq!(found, expected);

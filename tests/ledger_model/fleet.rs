@@ -40,6 +40,8 @@ pub struct Fleet {
     pub sweeps: u8,
     pub resets: u8,
     pub hand_overs: u8,
+    /// Claims of an owner that has let go, to its own partition.
+    pub renewals: u8,
     pub compaction: bool,
 }
 
@@ -61,6 +63,7 @@ impl Fleet {
             sweeps: 0,
             resets: 0,
             hand_overs: 0,
+            renewals: 0,
             compaction: false,
         }
     }

@@ -93,6 +93,15 @@ fn a_partition_that_is_handed_over_keeps_its_counts_and_what_is_given_back() {
 }
 
 #[test]
+fn a_claim_that_is_renewed_admits_none_too_many() {
+    let renewed = Fleet { hand_overs: 1, renewals: 1, claims: 2, asks: 2, ..Fleet::strict() };
+    holds(renewed.clone());
+    holds(Fleet { refunds: 1, claims: 1, asks: 3, ..renewed.clone() });
+    holds(Fleet { unsure: 1, claims: 1, compaction: true, ..renewed.clone() });
+    holds(Fleet { fast: Some(1), claims: 1, ..renewed });
+}
+
+#[test]
 fn clocks_that_step_and_differ_open_no_period_anew() {
     holds(Fleet { clock_steps: 2, sweeps: 1, claims: 2, waiting: 1, ..Fleet::strict() });
     holds(Fleet { clock_steps: 3, sweeps: 1, claims: 1, waiting: 1, asks: 3, ..Fleet::strict() });

@@ -18,6 +18,7 @@ pub enum Action {
     Reset(usize),
     Flush(usize),
     HandOver(usize),
+    Renew(usize),
     /// What it could not write down goes to the other gateway.
     Deliver(usize),
     Read(usize),
@@ -59,6 +60,7 @@ impl Model for Fleet {
                 sweeps: self.sweeps,
                 resets: self.resets,
                 hand_overs: self.hand_overs,
+                renewals: self.renewals,
             },
             kept: BTreeMap::new(),
             admitted: 0,
@@ -85,6 +87,7 @@ impl Model for Fleet {
             may(owning && left.resets > 0, Action::Reset(who));
             may(owning && gateway.owner.is_gathering(), Action::Flush(who));
             may(owning && left.hand_overs > 0, Action::HandOver(who));
+            may(owning && left.renewals > 0, Action::Renew(who));
             may(!gateway.owner.clone().leftovers().is_empty(), Action::Deliver(who));
             may(gateway.position < world.log.len(), Action::Read(who));
             may(left.crashes > 0 && gateway.owner != owner(), Action::Crash(who));
@@ -144,6 +147,11 @@ impl Model for Fleet {
             Action::HandOver(who) => {
                 world.left.hand_overs -= 1;
                 world.step(self, who, Event::HandOver, now);
+            }
+            Action::Renew(who) => {
+                world.left.renewals -= 1;
+                let nonce = 100 + u128::from(world.left.renewals);
+                world.step(self, who, Event::Claim { nonce }, now);
             }
             Action::Deliver(who) => {
                 for (held, served, refunds) in world.gateways[who].owner.leftovers() {

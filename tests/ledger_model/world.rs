@@ -75,6 +75,7 @@ pub struct Left {
     pub sweeps: u8,
     pub resets: u8,
     pub hand_overs: u8,
+    pub renewals: u8,
 }
 
 pub fn bucket() -> Bucket {

@@ -1,6 +1,7 @@
 //! An authority that signs certificates.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use openssl::pkey::PKey;
 use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslMethod};
@@ -51,10 +52,26 @@ impl Authority {
     /// Signs a certificate for servers and clients into `FILE.crt` and `FILE.key`, in the place of
     /// those before.
     pub fn sign(&self, file: &str, names: &[&str]) -> Signed {
+        self.sign_as(file, names, |_| ())
+    }
+
+    /// The same, to end so many seconds after the beginning of 1970.
+    pub fn sign_until(&self, file: &str, names: &[&str], ends: u64) -> Signed {
+        let ends = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(ends);
+        self.sign_as(file, names, |parameters| parameters.not_after = ends)
+    }
+
+    fn sign_as(
+        &self,
+        file: &str,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Signed {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut parameters = CertificateParams::new(names).unwrap();
         parameters.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        change(&mut parameters);
         let key = KeyPair::generate().unwrap();
         let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
         let signed = Signed {

@@ -39,9 +39,12 @@ impl Fleet {
             .header(http::header::CONTENT_TYPE, "application/json")
             .timeout(within)
             .body(errand);
-        let answer = call.send().await.map_err(|error| match error.is_connect() {
-            true => CallError::NotReached(error.to_string()),
-            false => CallError::NoAnswer(error.to_string()),
+        let answer = call.send().await.map_err(|error| {
+            self.look_into(name);
+            match error.is_connect() {
+                true => CallError::NotReached(error.to_string()),
+                false => CallError::NoAnswer(error.to_string()),
+            }
         })?;
         if answer.status() != StatusCode::OK {
             return Err(CallError::Refused(answer.status()));

@@ -8,7 +8,8 @@ use openssl::x509::X509;
 use pingora::protocols::tls::CaType;
 use pingora::utils::tls::CertKey;
 
-use crate::config::model;
+use crate::config::{expiry, model};
+use crate::request::UnixMillis;
 
 /// What this gateway shows to others and what it trusts.
 pub(super) struct Credentials {
@@ -18,6 +19,8 @@ pub(super) struct Credentials {
     pub client: reqwest::Client,
     /// Tells these files' contents from any others.
     pub generation: u64,
+    /// When this gateway's certificate, or the authority that signed it, ends.
+    pub ends: Option<UnixMillis>,
 }
 
 /// Why the fleet's certificates can't be used.
@@ -56,11 +59,13 @@ impl Credentials {
         // Never kept: it only tells one set of files from another within this process.
         let mut hasher = DefaultHasher::new();
         (&authorities_pem, &chain_pem, &key_pem).hash(&mut hasher);
+        let ends = expiry::of_trusted(&chain, &authorities);
         Ok(Self {
             pair: Arc::new(CertKey::new(chain, key)),
             authorities: Arc::new(authorities.into_boxed_slice()),
             client,
             generation: hasher.finish(),
+            ends,
         })
     }
 }

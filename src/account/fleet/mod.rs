@@ -3,7 +3,9 @@
 
 mod call;
 mod credentials;
+mod names;
 mod passport;
+mod refused;
 
 pub use call::{CallError, ERRANDS};
 pub use credentials::CredentialsError;
@@ -18,8 +20,11 @@ use pingora::protocols::{ALPN, TcpKeepalive};
 use pingora::upstreams::peer::HttpPeer;
 
 use self::credentials::Credentials;
+use self::names::Names;
+use self::refused::Looks;
 use crate::config::model;
-use crate::net::{NetError, Resolver};
+use crate::net::{NetError, Resolved, Resolver};
+use crate::request::UnixMillis;
 
 /// How often the certificate's files are looked at for changes.
 const REFRESH_EVERY: Duration = Duration::from_secs(10);
@@ -36,9 +41,13 @@ const STREAMS: usize = 100;
 
 /// This gateway as a member of its fleet.
 pub struct Fleet {
-    settings: model::Fleet,
+    /// Those of the start, but for the files, which a reload may change.
+    settings: ArcSwap<model::Fleet>,
+    name: Arc<str>,
     credentials: ArcSwap<Credentials>,
     resolver: Arc<Resolver>,
+    names: Arc<Names>,
+    looks: Looks,
 }
 
 /// Why another gateway can't be asked.
@@ -59,12 +68,26 @@ impl Fleet {
     /// [`CredentialsError`], with the file and what is wrong with it.
     pub fn open(settings: model::Fleet, resolver: Arc<Resolver>) -> Result<Self, CredentialsError> {
         let credentials = ArcSwap::from_pointee(Credentials::load(&settings)?);
-        Ok(Self { settings, credentials, resolver })
+        let (names, looks) = (Arc::default(), Looks::default());
+        let name = Arc::clone(&settings.advertise);
+        let settings = ArcSwap::from_pointee(settings);
+        Ok(Self { settings, name, credentials, resolver, names, looks })
     }
 
     /// What this gateway calls itself in its claims: where the others reach it.
     pub fn name(&self) -> &Arc<str> {
-        &self.settings.advertise
+        &self.name
+    }
+
+    /// A reload names the certificate's files, others perhaps: they are read at once.
+    pub fn take_files(&self, settings: &model::Fleet) {
+        self.settings.store(Arc::new(settings.clone()));
+        self.refresh();
+    }
+
+    /// When the certificate in use ends, or before it the authority that signed it.
+    pub fn certificate_ends(&self) -> Option<UnixMillis> {
+        self.credentials.load().ends
     }
 
     /// Takes changed files into use for as long as it runs; files that can't be used leave the old
@@ -78,7 +101,7 @@ impl Fleet {
     }
 
     fn refresh(&self) {
-        match Credentials::load(&self.settings) {
+        match Credentials::load(&self.settings.load()) {
             Ok(new) if new.generation == self.credentials.load().generation => {}
             Ok(new) => {
                 self.credentials.store(Arc::new(new));
@@ -88,7 +111,8 @@ impl Fleet {
         }
     }
 
-    /// The peer for requests to the gateway of this name, to be answered within `left`.
+    /// The peer for requests to the gateway of this name, to be answered within `left`. While its
+    /// name can't be looked up, it is where it was found last.
     ///
     /// # Errors
     /// [`FleetError`]: its name leads nowhere.
@@ -96,8 +120,12 @@ impl Fleet {
         let unusable = || FleetError::NoAddress(Arc::clone(name));
         let (host, port) = name.rsplit_once(':').ok_or_else(unusable)?;
         let port: u16 = port.parse().map_err(|_| unusable())?;
-        let resolved = self.resolver.lookup(host).await?;
-        let address = *resolved.addresses.first().ok_or_else(unusable)?;
+        if name == self.name() {
+            // Others may know this gateway by a name that it can't look up itself.
+            return Ok(self.peer_at(host, names::own_port(self.settings.load().listen), left));
+        }
+        let look_up = || look_up(Arc::clone(&self.resolver), host.to_owned());
+        let address = self.names.address(host, CONNECT.min(left), look_up).await?;
         Ok(self.peer_at(host, SocketAddr::new(address, port), left))
     }
 
@@ -130,5 +158,38 @@ impl Fleet {
             user_timeout: Duration::from_secs(8),
         });
         peer
+    }
+}
+
+async fn look_up(resolver: Arc<Resolver>, host: String) -> Result<Resolved, NetError> {
+    resolver.lookup(&host).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::authority::Authority;
+
+    #[test]
+    fn files_that_a_reload_names_are_in_use_at_once_and_unusable_ones_are_not() {
+        let authority = Authority::new("fleet");
+        let settings = |name: &str, ends: u64| {
+            let signed = authority.sign_until(name, &["127.0.0.1"], ends);
+            model::Fleet {
+                listen: "127.0.0.1:7443".parse().unwrap(),
+                advertise: "127.0.0.1:7443".into(),
+                authorities: authority.file(),
+                certificate: signed.certificate_file,
+                key: signed.key_file,
+            }
+        };
+        let resolver = Arc::new(Resolver::from_system().unwrap());
+        let fleet = Fleet::open(settings("first", 2_000_000_000), resolver).unwrap();
+        let second = settings("second", 2_100_000_000);
+        fleet.take_files(&second);
+        let ends = Some(UnixMillis(2_100_000_000_000));
+        assert_eq!(fleet.certificate_ends(), ends);
+        fleet.take_files(&model::Fleet { key: "/nowhere".into(), ..second });
+        assert_eq!(fleet.certificate_ends(), ends);
     }
 }

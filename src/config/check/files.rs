@@ -5,8 +5,10 @@ use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
 
 use super::Check;
+use crate::config::expiry::{self, Nearness};
 use crate::config::source::{MAX_SECRET, plain, read_bytes};
 use crate::config::spot::Spot;
+use crate::request::{Clock, SystemClock, UnixMillis};
 
 /// A certificate chain and its key, read and found to belong together.
 pub(super) struct Pair {
@@ -100,6 +102,7 @@ pub(super) fn pair(
             .hint("the first certificate of the chain must be the server's own");
         return None;
     }
+    warn_of_end(expiry::of_chain(&chain), "", at_certificate, check);
     Some(Pair {
         certificate: chain_path,
         key: key_path,
@@ -138,7 +141,22 @@ pub(super) fn authorities(
     at: &Spot<'_>,
     check: &mut Check<'_>,
 ) -> Option<(PathBuf, Arc<[u8]>)> {
-    certificates(text, at, check).map(|(path, bytes, _)| (path, bytes.into()))
+    let (path, bytes, authorities) = certificates(text, at, check)?;
+    warn_of_end(expiry::of_authorities(&authorities), "the last authority in ", at, check);
+    Some((path, bytes.into()))
+}
+
+/// Says so of what has ended or soon will. It is no problem: a gateway must be able to start with
+/// it, and to load what mends it.
+fn warn_of_end(ends: Option<UnixMillis>, of: &str, at: &Spot<'_>, check: &mut Check<'_>) {
+    let (Some(ends), now) = (ends, SystemClock.now()) else { return };
+    let hint = match Nearness::of(ends, now) {
+        Nearness::Far => return,
+        Nearness::Soon | Nearness::VerySoon => "put a new one in its place before then",
+        Nearness::Over => "put a new one in its place: nobody accepts this one any more",
+    };
+    let message = format!("{of}{} {}", at.quoted(), expiry::words(ends, now));
+    check.warning(at, message).hint(hint);
 }
 
 fn contains(bytes: &[u8], word: &[u8]) -> bool {

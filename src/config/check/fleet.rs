@@ -79,8 +79,8 @@ fn advertised<'t>(text: &'t str, at: &Spot<'_>, check: &mut Check<'_>) -> Option
 }
 
 /// Whether other gateways will take a chain for that of a host, as a server's and as a client's.
-/// The time is not looked at: a certificate that is over is seen when it is used, and a gateway
-/// that can't forward any more should go on serving its own accounts.
+/// The time is not looked at: a gateway that can't forward any more should go on serving its own
+/// accounts. A certificate that is over or soon will be is warned of where its file is read.
 fn trusted(chain: &[u8], authorities: &[u8], host: &str) -> Result<(), X509VerifyResult> {
     let chain = X509::stack_from_pem(chain).unwrap_or_default();
     let verify = |purpose| -> Result<X509VerifyResult, openssl::error::ErrorStack> {

@@ -19,6 +19,7 @@ pub(super) fn kafka(
     let delivery_timeout = duration("delivery_timeout", raw.delivery_timeout, Bounds::Delivery);
     let session_timeout = duration("session_timeout", raw.session_timeout, Bounds::Session);
     let cache_retention = duration("cache_retention", raw.cache_retention, Bounds::Days);
+    delivered_within_session(raw, at, check);
     Some(Kafka {
         brokers: brokers(&raw.brokers, &at.key("brokers"), check),
         topic_prefix: raw.topic_prefix.as_str().into(),
@@ -33,6 +34,28 @@ pub(super) fn kafka(
         session_timeout,
         cache_retention,
     })
+}
+
+/// After a session others have been given what was this gateway's: a record of it that only comes
+/// then is void, and counts all the same.
+fn delivered_within_session(raw: &raw::Kafka, at: &Spot<'_>, check: &mut Check<'_>) {
+    let (delivery, session) = (raw.delivery_timeout, raw.session_timeout);
+    // What is wrong by itself has been said.
+    let wrong = [(delivery, Bounds::Delivery), (session, Bounds::Session)]
+        .iter()
+        .any(|(value, bounds)| !bounds.hold(value.0));
+    if delivery < session || wrong {
+        return;
+    }
+    check
+        .error(
+            &at.key("delivery_timeout"),
+            format!(
+                "a record may be on its way (`delivery_timeout`, {delivery}) as long as a gateway \
+                 may be silent (`session_timeout`, {session})"
+            ),
+        )
+        .hint("make `delivery_timeout` shorter than `session_timeout`");
 }
 
 fn brokers(raw: &[String], at: &Spot<'_>, check: &mut Check<'_>) -> Vec<Arc<str>> {

@@ -42,7 +42,7 @@ use super::structure::Broken;
 use named::Named;
 
 /// Judges a configuration whose form is right. `None` if the report got problems, here or before.
-/// What only the loading knows (`shown`, `revision`, `files`) is still empty.
+/// What only the loading knows (`shown`, `revision`, `files`, `warnings`) is still empty.
 pub fn check(root: &Node, broken: &Broken, report: &mut Report) -> Option<Config> {
     let mut check = Check { report, broken };
     let spot = Spot::root(root);
@@ -124,6 +124,7 @@ impl Check<'_> {
             shown: Arc::default(),
             revision: Arc::from(""),
             files: Vec::new(),
+            warnings: Vec::new(),
         })
     }
 
@@ -135,6 +136,11 @@ impl Check<'_> {
     /// Notes a problem with a value.
     fn error(&mut self, at: &Spot<'_>, message: impl Into<String>) -> &mut Problem {
         self.error_at(at.value_span(), at, message)
+    }
+
+    /// Notes what should be seen to about a value, though nothing is wrong with it yet.
+    fn warning(&mut self, at: &Spot<'_>, message: impl Into<String>) -> &mut Problem {
+        self.report.warning_at(at.value_span(), at.path(), message)
     }
 
     /// Notes a problem with a key: that it is there at all.
@@ -229,9 +235,14 @@ impl Bounds {
             Self::Long => (1000, 400 * DAY),
             Self::LongOrNone => (0, 400 * DAY),
             Self::Days => (1000 * DAY, 400 * DAY),
-            Self::Delivery => (500, 60),
+            Self::Delivery => (500, 10),
             Self::Session => (6000, 10),
         };
         (Duration::from_millis(least), Duration::from_secs(most))
+    }
+
+    fn hold(self, value: Duration) -> bool {
+        let (least, most) = self.range();
+        (least..=most).contains(&value)
     }
 }

@@ -70,6 +70,8 @@ pub struct Config {
     /// Files and folders that it was made from, secrets, keys and certificates included: when one
     /// of them changes, it should be loaded again.
     pub files: Vec<PathBuf>,
+    /// What should be seen to, though nothing is wrong yet: certificates that end soon.
+    pub warnings: Vec<super::Problem>,
 }
 
 impl Config {

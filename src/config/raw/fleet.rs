@@ -36,8 +36,9 @@ pub struct Kafka {
     /// Login by user and password (SCRAM-SHA-512). Without it the brokers know a gateway by its
     /// certificate, or not at all.
     pub sasl: Option<KafkaSasl>,
-    /// How long a record may be on its way. After that its request is answered by the quota's
-    /// `unavailable`; the use still counts if the record turns up.
+    /// How long a record may be on its way, shorter than `session_timeout`. After that it is given
+    /// up, and its use counts only if the record turns up. No request waits so long: the quota's
+    /// `unavailable` answers it after two seconds. Purges of cached answers do wait for it.
     #[serde(default = "seconds::<5>")]
     pub delivery_timeout: Duration,
     /// How long a gateway may be silent before its accounts are shared out among the others, from

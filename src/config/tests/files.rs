@@ -1,4 +1,5 @@
 use super::*;
+use crate::testing::authority::{Authority, Signed};
 
 const REST: &str = "listen: [{address: 127.0.0.1:8080}]\nstate: {directory: state}\n\
     routes: [{id: a, match: {path: /a}, authenticate: none, answer: {}}]\n";
@@ -126,6 +127,41 @@ fn a_key_must_belong_to_its_certificate() {
         let text = folder.problems(&with(pair));
         assert!(text.contains(message), "{text}");
     }
+}
+
+#[test]
+fn what_ends_soon_is_warned_of_where_it_stands_and_is_no_problem() {
+    const DAY: u64 = 86_400;
+    let (folder, authority) = (Folder::new(), Authority::new("here"));
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let warned = |shown: &Signed, clients: &str| {
+        let (certificate, key) = (shown.certificate_file.display(), shown.key_file.display());
+        let tls =
+            format!("tls: {{certificates: [{{certificate: {certificate}, key: {key}}}]{clients}}}");
+        let main = folder.write("tls.yaml", REST.replace("8080}", &format!("8080, {tls}}}")));
+        let config = load(&main).unwrap_or_else(|problems| panic!("{problems}"));
+        config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let signed = |ends: u64| authority.sign_until("one", &["a.example"], ends);
+    assert_eq!(warned(&signed(now + 31 * DAY), ""), "");
+    let soon = warned(&signed(now + 30 * DAY - 60), "");
+    assert!(
+        soon.starts_with("warning: `") && soon.contains("one.crt` ends in 29 days, "),
+        "{soon}"
+    );
+    assert!(soon.contains("tls.yaml:1:"), "{soon}");
+    let over = warned(&signed(now - DAY - 60), "");
+    assert!(over.contains("one.crt` expired 1 day ago, "), "{over}");
+
+    // Of authorities the last one counts: the others may be on their way out.
+    let old = signed(now - DAY).certificate;
+    let good = authority.sign("good", &["a.example"]);
+    let clients = ", client_certificates: {authorities: clients.pem, required: true}";
+    folder.write("clients.pem", old.clone() + &good.certificate);
+    assert_eq!(warned(&good, clients), "");
+    folder.write("clients.pem", old);
+    let over = warned(&good, clients);
+    assert!(over.starts_with("warning: the last authority in `clients.pem` expired"), "{over}");
 }
 
 #[test]

@@ -128,6 +128,22 @@ fn defaults_of_kafka_are_those_of_a_cluster_of_three() {
 }
 
 #[test]
+fn a_record_is_not_longer_on_its_way_than_a_gateway_may_be_silent() {
+    let (folder, main) = fleet();
+    assert_eq!(said(&folder, &main, "delivery_timeout: 4s", "delivery_timeout: 8900ms"), "");
+    // The configuration has a session of 9 s.
+    let text = said(&folder, &main, "delivery_timeout: 4s", "delivery_timeout: 9s");
+    for part in ["`delivery_timeout`, 9s", "`session_timeout`, 9s", "help: make `delivery_timeout`"]
+    {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(text.ends_with("1 problem\n"), "{text}");
+    // One that is wrong by itself is complained of once.
+    let text = said(&folder, &main, "delivery_timeout: 4s", "delivery_timeout: 11s");
+    assert!(text.contains("the most is 10s") && text.ends_with("1 problem\n"), "{text}");
+}
+
+#[test]
 fn what_of_a_fleet_needs_a_restart_is_said_and_its_certificates_do_not() {
     let (folder, main) = fleet();
     let other = authority("other");

@@ -33,6 +33,10 @@ pub(crate) fn client_config(settings: &model::Kafka, name: &str) -> ClientConfig
     config
         .set("bootstrap.servers", settings.brokers.join(","))
         .set("client.id", format!("tollgate-{name}"))
+        // A producer that asks for a topic makes it, by default, where brokers let clients: with
+        // the brokers' settings, on which counts are not exact, and in place of one that an
+        // administrator has deleted. Only `tollgate kafka init` makes topics.
+        .set("allow.auto.create.topics", "false")
         .set("security.protocol", protocol(settings))
         .set("socket.nagle.disable", "true")
         .set("socket.keepalive.enable", "true")
@@ -273,6 +277,9 @@ mod tests {
     #[test]
     fn every_setting_is_one_that_librdkafka_knows() {
         reader_config(&settings(), "test").create_native_config().unwrap();
+        let producer = client_config(&settings(), "test");
+        producer.create::<rdkafka::producer::BaseProducer>().unwrap();
+        assert_eq!(producer.get("allow.auto.create.topics"), Some("false"));
         assert_eq!(
             client_config(&settings(), "x").get("bootstrap.servers"),
             Some("one:9092,two:9093")

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,21 +15,24 @@ pub(crate) struct Health {
     metrics: Arc<Metrics>,
     troubled: AtomicBool,
     state: Mutex<State>,
+    clock_ahead: AtomicI64,
 }
 
 #[derive(Default)]
 struct State {
     unreachable: bool,
-    /// When a write was last not confirmed.
-    unconfirmed: Option<Instant>,
+    /// When a write was last not confirmed, and why.
+    unconfirmed: Option<(Instant, String)>,
+    /// When that was last said in the log.
+    told: Option<Instant>,
     /// What a client last complained of.
     reason: Option<String>,
 }
 
 impl Health {
     pub fn new(brokers: String, topic: String, metrics: Arc<Metrics>) -> Arc<Self> {
-        let (troubled, state) = Default::default();
-        Arc::new(Self { brokers, topic, metrics, troubled, state })
+        let (troubled, state, clock_ahead) = Default::default();
+        Arc::new(Self { brokers, topic, metrics, troubled, state, clock_ahead })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -56,10 +59,34 @@ impl Health {
         }
     }
 
-    /// A write was not confirmed in time.
-    pub fn unconfirmed(&self) {
-        self.state().unconfirmed = Some(Instant::now());
+    /// A write was not confirmed.
+    pub fn unconfirmed(&self, reason: &str) {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.unconfirmed = Some((now, reason.to_owned()));
         self.troubled.store(true, Ordering::Release);
+        // Every request may bring one.
+        if state.told.is_none_or(|told| now.duration_since(told) >= UNCONFIRMED) {
+            state.told = Some(now);
+            tracing::error!(topic = self.topic, reason, "a write to Kafka was not confirmed");
+        }
+    }
+
+    /// A record that was sent and confirmed at these times, by this machine's clock, has this
+    /// date by Kafka's; all in milliseconds. It was made in between, so what lies outside of that is
+    /// by how much the clocks differ at least.
+    pub fn dated(&self, sent: i64, confirmed: i64, date: i64) {
+        let ahead = (sent.saturating_sub(date)).max(0) + (confirmed.saturating_sub(date)).min(0);
+        self.clock_ahead.store(ahead, Ordering::Relaxed);
+        // As exact as anybody can read it.
+        #[allow(clippy::cast_precision_loss)]
+        let seconds = ahead as f64 / 1e3;
+        self.metrics.record(Event::Journal(JournalEvent::ClockAhead { seconds }));
+    }
+
+    /// Milliseconds, at least; negative: behind.
+    pub fn clock_ahead(&self) -> i64 {
+        self.clock_ahead.load(Ordering::Relaxed)
     }
 
     /// A write was confirmed.
@@ -97,8 +124,9 @@ impl Health {
         if state.unreachable {
             return Some(format!("no Kafka broker of {} can be reached{reason}", self.brokers));
         }
-        state.unconfirmed.filter(|since| since.elapsed() < UNCONFIRMED).map(|_| {
-            format!("Kafka does not confirm writes to topic {} in time{reason}", self.topic)
+        let recent = state.unconfirmed.as_ref().filter(|(since, _)| since.elapsed() < UNCONFIRMED);
+        recent.map(|(_, why)| {
+            format!("Kafka does not confirm writes to topic {}: {why}{reason}", self.topic)
         })
     }
 
@@ -148,11 +176,26 @@ mod tests {
     #[test]
     fn a_connection_is_no_proof_that_writes_are_confirmed() {
         let health = health();
-        health.unconfirmed();
+        health.unconfirmed("too slow");
         health.reached();
-        assert!(health.trouble().unwrap().contains("does not confirm writes to topic t.quotas"));
+        let trouble = health.trouble().unwrap();
+        assert_eq!(trouble, "Kafka does not confirm writes to topic t.quotas: too slow");
         health.confirmed();
         assert_eq!(health.trouble(), None);
+    }
+
+    #[test]
+    fn clocks_differ_by_what_no_delay_explains() {
+        let health = health();
+        let ahead = |sent, confirmed, date| {
+            health.dated(sent, confirmed, date);
+            health.clock_ahead()
+        };
+        assert_eq!(ahead(100, 900, 500), 0);
+        assert_eq!(ahead(700, 900, 500), 200);
+        assert_eq!(ahead(100, 200, 500), -300);
+        let text = health.metrics.exposition();
+        assert!(text.contains("tollgate_clock_ahead_seconds -0.3"), "{text}");
     }
 
     #[test]

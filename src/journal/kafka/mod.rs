@@ -231,6 +231,10 @@ impl Journal for Kafka {
         self.health.trouble()
     }
 
+    fn clock_ahead(&self) -> i64 {
+        self.health.clock_ahead()
+    }
+
     fn is_replayed(&self, partition: u32) -> bool {
         self.replaying.is_done(partition)
     }

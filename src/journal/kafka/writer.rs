@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, OwnedHeaders, Timestamp};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use super::ACCOUNT_KEY;
@@ -18,6 +18,7 @@ use super::reader;
 use crate::config::model;
 use crate::journal::{JournalError, Offset, Record};
 use crate::observe::{Event, JournalEvent, Metrics};
+use crate::request::{Clock as _, SystemClock, UnixMillis};
 
 /// Records that may wait to be sent or confirmed. More at once than any machine serves requests;
 /// beyond it an append fails at once rather than late.
@@ -73,7 +74,7 @@ impl Writer {
             Err(error) => {
                 let ambiguous = error.is_ambiguous();
                 if ambiguous {
-                    self.health.unconfirmed();
+                    self.health.unconfirmed(&error.to_string());
                 }
                 self.metrics.record(Event::Journal(JournalEvent::AppendFailed { ambiguous }));
             }
@@ -103,6 +104,7 @@ impl Writer {
         let headers = self.headers(record);
         let probe = self.read_back.expect(partition, &key, started);
         let mut renewed = false;
+        let sent = SystemClock.now();
         loop {
             let producer = self.producer();
             let mut record = FutureRecord::to(&self.topic)
@@ -118,10 +120,13 @@ impl Writer {
                         self.renew_if_fatal(&producer);
                     }
                     return match delivered {
-                        Ok(Ok(delivery)) => offset(delivery.offset),
+                        Ok(Ok(delivery)) => {
+                            self.note_date(sent, delivery.timestamp);
+                            offset(delivery.offset)
+                        }
                         // It may have reached a broker in an earlier attempt, whatever the last
                         // one says.
-                        Ok(Err((error, _))) => Err(JournalError::Unsure(reason(&error))),
+                        Ok(Err((error, _))) => Err(JournalError::Unsure(self.reason(&error))),
                         Err(_) => Err(JournalError::Unsure("the producer was closed".to_owned())),
                     };
                 }
@@ -132,7 +137,7 @@ impl Writer {
                 }
                 Err(error) => {
                     self.read_back.forget(partition, probe);
-                    return Err(JournalError::NotWritten(reason(&error)));
+                    return Err(JournalError::NotWritten(self.reason(&error)));
                 }
             }
         }
@@ -143,6 +148,40 @@ impl Writer {
     fn headers(&self, record: &Record) -> Option<OwnedHeaders> {
         let account_key = Header { key: ACCOUNT_KEY, value: Some(&*self.account_key) };
         matches!(record, Record::Claim(_)).then(|| OwnedHeaders::new().insert(account_key))
+    }
+
+    /// The topic dates records as they are appended ([`topics`](super::topics) sees to it).
+    fn note_date(&self, sent: UnixMillis, date: Timestamp) {
+        let Timestamp::LogAppendTime(date) = date else { return };
+        let millis = |time: UnixMillis| i64::try_from(time.0).unwrap_or(i64::MAX);
+        self.health.dated(millis(sent), millis(SystemClock.now()), date);
+    }
+
+    /// Why a record was not written, with what mends it.
+    fn reason(&self, error: &KafkaError) -> String {
+        let remedy = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::QueueFull) => {
+                return "too many writes to Kafka are waiting already".into();
+            }
+            Some(RDKafkaErrorCode::MessageTimedOut) => {
+                return "Kafka did not confirm it in time".into();
+            }
+            Some(
+                RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed,
+            ) => format!("this gateway's user may not write to topic {}", self.topic),
+            Some(
+                RDKafkaErrorCode::NotEnoughReplicas
+                | RDKafkaErrorCode::NotEnoughReplicasAfterAppend,
+            ) => format!("too few brokers have topic {} in sync", self.topic),
+            Some(
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition,
+            ) => format!("topic {} is gone, or has fewer partitions than it had", self.topic),
+            _ => return words(error),
+        };
+        format!("{remedy} ({}); `tollgate kafka check` says how to mend it", words(error))
     }
 
     fn producer(&self) -> Arc<Producer> {
@@ -209,12 +248,4 @@ impl Drop for Producer {
 fn offset(number: i64) -> Result<Offset, JournalError> {
     u64::try_from(number)
         .map_err(|_| JournalError::Unsure("Kafka confirmed it without an offset".to_owned()))
-}
-
-fn reason(error: &KafkaError) -> String {
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::QueueFull) => "too many writes to Kafka are waiting already".into(),
-        Some(RDKafkaErrorCode::MessageTimedOut) => "Kafka did not confirm it in time".into(),
-        _ => words(error),
-    }
 }

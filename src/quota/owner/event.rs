@@ -38,7 +38,8 @@ pub struct Ask<T> {
 /// What happens to an owner.
 #[derive(Clone, Debug)]
 pub enum Event<T> {
-    /// Take the partition.
+    /// Take the partition. One that owns it, has let go by [`Event::HandOver`] and has nothing
+    /// under way claims it anew: whoever waits goes on waiting.
     Claim {
         /// A fresh random number.
         nonce: u128,
@@ -199,6 +200,8 @@ pub enum Out {
     Halted,
     /// It read a newer claim.
     Superseded,
+    /// It read a newer claim after it had let go for that.
+    HandedOver,
 }
 
 /// What an owner keeps within.

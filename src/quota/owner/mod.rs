@@ -187,7 +187,9 @@ impl<T: Waiter> Owner<T> {
     }
 
     fn claim(&mut self, nonce: u128, now: Now, effects: &mut Vec<Effect<T>>) {
-        if matches!(self.role, Role::Out(_)) {
+        let anew = self.handing_over.is_some() && self.outstanding == 0;
+        if matches!(self.role, Role::Out(_)) || anew {
+            self.handing_over = None;
             self.role = Role::Claiming { nonce };
             self.quiet_since = now.steady;
             let owner = Arc::clone(&self.name);
@@ -216,8 +218,13 @@ impl<T: Waiter> Owner<T> {
         if let Role::Settling { epoch } | Role::Owning { epoch } = self.role
             && theirs > epoch
         {
-            self.leave(Out::Superseded, effects);
+            self.leave(self.overtaken(), effects);
         }
+    }
+
+    /// What it is once there is a newer claim.
+    fn overtaken(&self) -> Out {
+        if self.handing_over.is_some() { Out::HandedOver } else { Out::Superseded }
     }
 
     fn read_mark(&mut self, mark: &Horizon, now: Now, effects: &mut Vec<Effect<T>>) {
@@ -234,7 +241,7 @@ impl<T: Waiter> Owner<T> {
                 let mark = Horizon { epoch: offset, ended: self.ledger.horizon() };
                 effects.push(Effect::Append(Record::Horizon(mark)));
             }
-            Role::Settling { .. } | Role::Owning { .. } => self.leave(Out::Superseded, effects),
+            Role::Settling { .. } | Role::Owning { .. } => self.leave(self.overtaken(), effects),
             // Another's claim, or one of this gateway's that it had given up.
             Role::Claiming { .. } | Role::Out(_) => {}
         }

@@ -1,13 +1,13 @@
 //! Reading a partition, for as long as the gateway runs.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
 use super::{Partition, TICK};
-use crate::journal::{JournalError, Offset, Record, Tail};
+use crate::journal::{Claim, JournalError, Offset, Record, Tail};
 use crate::quota::claims::Claims;
 use crate::quota::owner::{Event, Place, Role};
 use crate::request::UnixMillis;
@@ -18,12 +18,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(4);
 const READ_AT_ONCE: usize = 256;
 
 impl Partition {
-    /// Reads the partition for good, and keeps it.
-    pub async fn follow(self: Arc<Self>) {
+    /// Reads the partition for good, and keeps it. `renewal`: the age at which a claim is made anew.
+    pub async fn follow(self: Arc<Self>, renewal: Option<Duration>) {
         let mut wait = TICK;
         loop {
             let error = match self.open_tail().await {
-                Ok(tail) => self.read(tail).await,
+                Ok(tail) => self.read(tail, Claims::new(renewal)).await,
                 Err(error) => error,
             };
             tracing::error!(partition = self.number, %error, "quotas of this partition can't be read");
@@ -71,10 +71,9 @@ impl Partition {
         self.place.send_replace(Place::Nowhere);
     }
 
-    async fn read(self: &Arc<Self>, mut tail: Tail) -> JournalError {
+    async fn read(self: &Arc<Self>, mut tail: Tail, mut claims: Claims) -> JournalError {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut claims = Claims::default();
         let mut share = self.share.clone();
         let mut batch = Vec::with_capacity(READ_AT_ONCE);
         loop {
@@ -118,8 +117,10 @@ impl Partition {
             .drain(..)
             .map_while(|item| match item {
                 Ok((offset, record)) => {
-                    if let Record::Horizon(latest) = record {
-                        horizon = Some(latest.ended);
+                    match &record {
+                        Record::Horizon(latest) => horizon = Some(latest.ended),
+                        Record::Claim(claim) => self.look_for_namesake(claim),
+                        Record::Use(_) => {}
                     }
                     Some(Event::Read(offset, record))
                 }
@@ -136,6 +137,23 @@ impl Partition {
             self.forget(ended);
         }
         failed
+    }
+
+    /// Two processes of one name would take a partition from each other for ever, each holding the
+    /// other's claims for its own.
+    fn look_for_namesake(&self, claim: &Claim) {
+        let own = self.nonces.lock().unwrap_or_else(PoisonError::into_inner).contains(&claim.nonce);
+        if own || claim.owner != self.name || !self.others.is_fleet() || !self.is_replayed() {
+            return;
+        }
+        if self.others.note_namesake() {
+            tracing::error!(
+                partition = self.number,
+                name = &*self.name,
+                "another process claims under this gateway's name: each gateway needs a \
+                 `fleet.advertise` of its own"
+            );
+        }
     }
 
     /// The log says that these periods are over: the journal need not keep them.

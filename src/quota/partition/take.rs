@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Partition;
 use crate::journal::Offset;
@@ -14,6 +14,9 @@ impl Partition {
     /// Takes the partition from an owner that can't be reached, unless somebody else has by then.
     /// It harms nobody if the owner is alive after all: the log decides.
     pub fn take_over(self: &Arc<Self>, epoch: Offset, after: Duration) {
+        if self.restraint().holds(Instant::now()) {
+            return;
+        }
         self.take_once(|this| async move {
             tokio::time::sleep(after).await;
             let same = matches!(this.place_now(), Place::There { epoch: now, .. } if now == epoch);
@@ -37,6 +40,17 @@ impl Partition {
         self.take_once(|this| async move {
             remote::let_go(&this.others, &owner, this.number).await;
             this.claim(reason);
+        });
+    }
+
+    /// Claims what this gateway owns once more, when nothing is under way: for a journal that lets
+    /// go of old records, claims among them. Without one, who starts would not know the owner.
+    pub fn claim_anew(self: &Arc<Self>) {
+        self.take_once(|this| async move {
+            // What is given back may be on its way again by then.
+            while remote::come_to_rest(&this).await && this.owns() {
+                this.claim(ClaimReason::Renewed);
+            }
         });
     }
 
@@ -86,6 +100,8 @@ impl Partition {
         self.metrics.record(Happening::Claimed { reason });
         *self.claimed.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((self.clock.now(), reason));
-        self.step([Event::Claim { nonce: uuid::Uuid::new_v4().as_u128() }]);
+        let nonce = uuid::Uuid::new_v4().as_u128();
+        self.nonces.lock().unwrap_or_else(PoisonError::into_inner).push(nonce);
+        self.step([Event::Claim { nonce }]);
     }
 }

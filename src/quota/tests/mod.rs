@@ -3,6 +3,7 @@
 mod giving;
 mod unavailable;
 mod operator;
+mod renewing;
 mod reserving;
 
 use std::num::NonZeroU64;

@@ -111,6 +111,7 @@ async fn an_owner_that_is_killed_or_frozen_is_replaced() {
 #[ignore = "figures: make figures"]
 async fn a_cached_answer_after_a_take_over() {
     let bank = Bank::start().await;
+    bank.delay(100).await;
     let mut fleet = Fleet::start(Broker::shared(), &bank, 3, &summary("2s")).await;
     let token = bank.token("budget-app").await;
     let (mut cold, mut taken) = (Vec::new(), Vec::new());

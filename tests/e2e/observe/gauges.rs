@@ -49,6 +49,8 @@ async fn build_process_connections_and_cache_can_be_watched() {
     );
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
     assert!((now - value("process_start_time_seconds")).abs() < 600.0);
+    assert_eq!((value("tollgate_ready"), value("tollgate_degraded")), (1.0, 0.0));
+    assert!(value("tollgate_state_disk_available_bytes") > 1e6);
 
     let open = format!("tollgate_open_connections{{listener=\"{}:8080\"}}", gateway.address());
     let before = metric(&gateway, &open).await;

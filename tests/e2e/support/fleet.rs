@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::gateway::base_config;
-use super::tls::Authority;
+use super::tls::{Authority, Signed};
 use super::{Bank, Tollgate, eventually, own_address};
 use crate::broker::Broker;
 
@@ -17,13 +17,26 @@ pub const PARTITIONS: u32 = 6;
 pub struct Fleet {
     pub gateways: Vec<Tollgate>,
     pub authority: Authority,
+    /// Of the topics' names.
+    pub prefix: String,
     config: String,
 }
 
 impl Fleet {
     /// Gateways with these quotas and routes, once each of them owns something.
     pub async fn start(broker: &Broker, bank: &Bank, size: usize, routes: &str) -> Self {
-        let mut fleet = Self::empty(broker, bank, routes).await;
+        Self::start_by(broker, broker.bootstrap(), bank, size, routes).await
+    }
+
+    /// The same by another way to the broker.
+    pub async fn start_by(
+        broker: &Broker,
+        bootstrap: &str,
+        bank: &Bank,
+        size: usize,
+        routes: &str,
+    ) -> Self {
+        let mut fleet = Self::empty_by(broker, bootstrap, bank, routes);
         for _ in 0..size {
             fleet.join();
         }
@@ -33,9 +46,13 @@ impl Fleet {
 
     /// Topics and certificates for a fleet, and no gateway yet.
     pub async fn empty(broker: &Broker, bank: &Bank, routes: &str) -> Self {
+        Self::empty_by(broker, broker.bootstrap(), bank, routes)
+    }
+
+    fn empty_by(broker: &Broker, bootstrap: &str, bank: &Bank, routes: &str) -> Self {
         let prefix = broker.topic_prefix();
         let authority = Authority::new("fleet");
-        let bootstrap: Vec<&str> = broker.bootstrap().split(',').collect();
+        let bootstrap: Vec<&str> = bootstrap.split(',').collect();
         let base = base_config(bank).replace(
             "state: { directory: FOLDER/state }",
             "state: { directory: FOLDER/state, account_key: 0123456789abcdef0123456789abcdef }\n\
@@ -47,7 +64,7 @@ impl Fleet {
             authority.file().display()
         );
         let config = base.replace("clusters:\n", &format!("{shared}clusters:\n")) + routes;
-        let fleet = Self { gateways: Vec::new(), authority, config };
+        let fleet = Self { gateways: Vec::new(), authority, prefix, config };
         fleet.make_topics();
         fleet
     }
@@ -65,6 +82,16 @@ impl Fleet {
         self.gateways.push(Tollgate::start_under(under, address, &config));
     }
 
+    /// Starts one more gateway that tells the others of another host than its own address, and has
+    /// a certificate for it.
+    pub fn join_as(&mut self, host: &str) {
+        let address = own_address();
+        let signed = self.authority.sign(&format!("gateway-{}", self.gateways.len()), &[host]);
+        let config = self.config_with(&signed);
+        let config = config.replace("advertise: ADDRESS:", &format!("advertise: {host}:"));
+        self.gateways.push(Tollgate::start_at(address, &config));
+    }
+
     /// One that starts beside the others with a changed configuration.
     pub fn newcomer(&self, change: impl Fn(String) -> String) -> Tollgate {
         let address = own_address();
@@ -73,7 +100,10 @@ impl Fleet {
     }
 
     fn config_of(&self, file: &str, address: Ipv4Addr) -> String {
-        let signed = self.authority.sign(file, &[&address.to_string()]);
+        self.config_with(&self.authority.sign(file, &[&address.to_string()]))
+    }
+
+    fn config_with(&self, signed: &Signed) -> String {
         self.config
             .replace("CERTIFICATE", &signed.certificate_file.display().to_string())
             .replace("KEY", &signed.key_file.display().to_string())
@@ -87,13 +117,19 @@ impl Fleet {
 
     /// Waits until all gateways are ready, each owns something, and all agree on who owns what.
     pub async fn until_shared_out(&self) {
+        let names: Vec<String> = self.gateways.iter().map(Self::name).collect();
+        self.until_shared_out_among(&names).await;
+    }
+
+    /// The same where not all call themselves by their own addresses.
+    pub async fn until_shared_out_among(&self, names: &[String]) {
         for gateway in &self.gateways {
             gateway.until_ready().await;
         }
         eventually("the partitions to be shared out", async || {
             let views = self.owners().await;
             let same = views.iter().all(|owners| *owners == views[0]);
-            let each = self.gateways.iter().all(|one| views[0].contains(&Self::name(one)));
+            let each = names.iter().all(|name| views[0].contains(name));
             if same && each && views[0].len() == PARTITIONS as usize { Ok(()) } else { Err(views) }
         })
         .await;
@@ -141,6 +177,18 @@ impl Fleet {
         let owner = view["owner"].as_str().unwrap_or_default().to_owned();
         let place = self.gateways.iter().position(|one| Self::name(one) == owner);
         place.unwrap_or_else(|| panic!("{owner} is none of them: {view}"))
+    }
+
+    /// An account whose owner calls itself so, as a gateway sees it.
+    pub async fn account_owned_by(&self, name: &str, at: usize) -> String {
+        for number in 4711..5711 {
+            let account = number.to_string();
+            let view = self.gateways[at].view(&format!("/quotas/{account}")).await;
+            if view["owner"] == name {
+                return account;
+            }
+        }
+        panic!("{name} owns nothing");
     }
 
     /// An account that this gateway owns.

@@ -11,7 +11,6 @@ use tempfile::TempDir;
 
 use super::{Bank, Process, eventually, is_running, own_address};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_tollgate");
 pub const ADMIN_TOKEN: &str = "test-admin-token";
 
 /// A gateway on an address of its own, with a state directory of its own.
@@ -57,6 +56,16 @@ impl Answer {
     pub fn problem(&self) -> String {
         let kind = self.json()["type"].as_str().unwrap_or_default().to_owned();
         kind.rsplit([':', '#']).next().unwrap_or_default().to_owned()
+    }
+}
+
+/// The program that is tried: the tests' own, or another build of it in the folder that
+/// `TOLLGATE_TEST_BIN` names.
+pub fn program() -> PathBuf {
+    let own = PathBuf::from(env!("CARGO_BIN_EXE_tollgate"));
+    match std::env::var_os("TOLLGATE_TEST_BIN") {
+        Some(folder) => PathBuf::from(folder).canonicalize().unwrap().join("tollgate"),
+        None => own,
     }
 }
 
@@ -129,7 +138,7 @@ impl Tollgate {
 
     /// Runs a command of the program against this gateway's admin port.
     pub fn ask(&self, command: &[&str], token: Option<&str>) -> std::process::Output {
-        let mut asked = Command::new(PROGRAM);
+        let mut asked = Command::new(program());
         asked.args(command).args(["--admin", &self.admin_url("")]);
         asked.envs(token.map(|token| ("TOLLGATE_ADMIN_TOKEN", token)));
         asked.output().unwrap()
@@ -163,7 +172,7 @@ impl Tollgate {
         let client =
             reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         write_config(folder.path(), address, config);
-        std::os::unix::fs::symlink(PROGRAM, folder.path().join("tollgate")).unwrap();
+        std::os::unix::fs::symlink(program(), folder.path().join("tollgate")).unwrap();
         let process = launch(folder.path(), &under, input.as_ref());
         Self { process, folder, address, under, input, client }
     }
@@ -172,7 +181,7 @@ impl Tollgate {
     pub fn run(address: Ipv4Addr, config: &str, command: &[&str]) -> std::process::Output {
         let folder = tempfile::tempdir().unwrap();
         write_config(folder.path(), address, config);
-        Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        Command::new(program())
             .args(command)
             .arg("--config")
             .arg(folder.path().join("tollgate.yaml"))
@@ -355,7 +364,7 @@ fn launch(folder: &Path, under: &[String], input: Option<&TcpListener>) -> Proce
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let place = folder.display().to_string();
     let words: Vec<_> = under.iter().map(|word| word.replace("FOLDER", &place)).collect();
-    let words = [&words[..], &[PROGRAM.to_owned()]].concat();
+    let words = [&words[..], &[program().display().to_string()]].concat();
     let input = input
         .map_or_else(Stdio::null, |socket| Stdio::from(OwnedFd::from(socket.try_clone().unwrap())));
     Process::start(

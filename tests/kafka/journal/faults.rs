@@ -109,6 +109,27 @@ async fn a_topic_made_again_is_noticed_by_its_readers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_topic_is_not_made_by_who_writes_to_it() {
+    let broker = Broker::own(&["--auto-create"]);
+    let mut site = Site::new(&broker, 1).await;
+    site.settings.delivery_timeout = Duration::from_secs(2);
+    let journal = site.open().await;
+    timeout(PATIENCE, async { while journal.append(0, claim(1)).await.is_err() {} }).await.unwrap();
+    site.delete().await;
+    // Each of them has asked for the topic by the time that it fails.
+    for nonce in 2..7 {
+        timeout(PATIENCE, async { while journal.append(0, claim(nonce)).await.is_ok() {} })
+            .await
+            .unwrap();
+    }
+    // Whoever does not forbid it has the broker make a topic, after all that was asked for before.
+    let other = Site::without_topic(&broker, 1);
+    other.write(0, b"key", Some(b"made")).await;
+    assert!(other.has_topic());
+    assert!(!site.has_topic());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn beyond_the_queue_an_append_fails_at_once_and_for_certain() {
     let broker = Broker::own(&[]);
     let mut site = Site::new(&broker, 1).await;

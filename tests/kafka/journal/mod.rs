@@ -4,6 +4,7 @@ mod faults;
 mod figures;
 mod mirror;
 mod order;
+mod owners;
 mod secure;
 mod share;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -121,6 +123,13 @@ impl Site {
         let topic = self.topic();
         let gone = self.admin().delete_topics(&[&topic], &options()).await.unwrap();
         gone[0].as_ref().unwrap();
+    }
+
+    /// Whether Kafka has the topic. Asking does not make it.
+    fn has_topic(&self) -> bool {
+        let consumer: BaseConsumer = self.client().create().unwrap();
+        let metadata = consumer.fetch_metadata(Some(&self.topic()), PATIENCE).unwrap();
+        metadata.topics()[0].error().is_none()
     }
 
     /// Writes bytes that no gateway wrote; `None` is a tombstone.

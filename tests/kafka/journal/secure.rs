@@ -2,12 +2,12 @@ use tollgate::config::model::{KafkaSasl, KafkaTls, Secret};
 
 use super::*;
 
-fn sasl(password: &str) -> Option<KafkaSasl> {
+pub fn sasl(password: &str) -> Option<KafkaSasl> {
     Some(KafkaSasl { username: "gateway".into(), password: Secret::new(password) })
 }
 
 /// With the certificate that brokers know it by, or without.
-fn tls(broker: &Broker, client: bool) -> Option<KafkaTls> {
+pub fn tls(broker: &Broker, client: bool) -> Option<KafkaTls> {
     let file = |name: &str| broker.folder().join("tls").join(name);
     let client = client.then(|| (file("client.pem"), file("client.key")));
     Some(KafkaTls { authorities: Some(file("ca.pem")), client })
@@ -28,13 +28,13 @@ impl Site {
     }
 }
 
-fn site(broker: &Broker) -> Site {
+pub fn site(broker: &Broker) -> Site {
     let mut site = Site::without_topic(broker, 1);
     site.tuning.patience = Duration::from_secs(4);
     site
 }
 
-fn create(broker: &Broker, site: &Site) {
+pub fn create(broker: &Broker, site: &Site) {
     let (admin, topic) = (broker.admin(), site.topic());
     let command = format!(
         "kafka-topics.sh --bootstrap-server {admin} --create --topic {topic} --partitions 1"

@@ -9,6 +9,7 @@ mod mend;
 mod session;
 mod setting;
 mod wanted;
+mod watch;
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use self::found::Found;
 use self::mend::Tools;
 use self::session::Session;
 use self::wanted::Wanted;
+pub use self::watch::{EVERY, Watch};
 use crate::config::model::{Config, Kafka};
 
 /// How long to wait for an answer of Kafka before it counts as unreachable.
@@ -240,8 +242,20 @@ fn worst_first(findings: &mut [Finding]) {
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
 }
 
-/// For a start: refuses topics with which counts would not be exact, and gives what else an
-/// operator should know. `patience`: how long to wait for Kafka, also if it goes away in the middle.
+/// The age at which an owner writes its claim anew, since the topic doesn't keep it for good.
+pub fn claim_renewal(config: &Config) -> Duration {
+    wanted::claim_renewal(config)
+}
+
+/// Whether a configuration counts over a longer time than another one: topics that outlive the
+/// windows of that one need not outlive those of this one.
+pub fn counts_longer(config: &Config, than: &Config) -> bool {
+    wanted::longest_window(config) > wanted::longest_window(than)
+}
+
+/// For a start or a reload: refuses topics with which counts would not be exact, and gives what else
+/// an operator should know. `patience`: how long to wait for Kafka, also if it goes away in the
+/// middle. Each question may take ten seconds more.
 ///
 /// # Errors
 /// [`TopicsError::Unsafe`], and the others if Kafka can't be asked.

@@ -15,6 +15,11 @@ const AROUND_ANSWER: u64 = 64 << 10;
 /// Larger records strain brokers, which keep them in memory to send them on. Larger answers stay
 /// with the gateway that fetched them.
 const LARGEST_RECORD: u64 = 16 << 20;
+/// What of a partition may outlive its retention: compaction makes large segments of small ones, as
+/// old as their newest record.
+const SEGMENT: u64 = 32 << 20;
+/// For owners to write their claims anew in, with time to spare ([`claim_renewal`]).
+const CLAIMS: Duration = Duration::from_secs(12 * 3600);
 /// Time in which a gateway surely reads its own record back.
 const COMPACTION_LAG: Duration = Duration::from_secs(60);
 
@@ -59,7 +64,8 @@ pub(super) fn severity(topic: Topic) -> Severity {
     }
 }
 
-fn longest_window(config: &Config) -> Duration {
+/// The longest time over which anything is counted.
+pub(super) fn longest_window(config: &Config) -> Duration {
     config.quotas.values().map(|rule| rule.window.length()).max().unwrap_or_default()
 }
 
@@ -72,9 +78,17 @@ fn quota_retention(longest: Duration) -> Duration {
     (longest + (longest / 4).max(HOUR)).max(DAY)
 }
 
+/// The age at which a claim is written anew: before it is removed, also where the topic keeps records
+/// for no longer than is safe. Not much earlier, since a count is kept for each claim under which its
+/// account was used in a window.
+pub(super) fn claim_renewal(config: &Config) -> Duration {
+    quota_retention(longest_window(config)) * 2 / 5
+}
+
 fn quotas(longest: Duration) -> Vec<Setting> {
     let retention = quota_retention(longest);
-    let unsafe_below = millis(longest + longest / SUB_WINDOWS);
+    let unsafe_below = millis((longest + longest / SUB_WINDOWS).max(CLAIMS));
+    let [closed_by_age, closed_by_size] = segments(retention);
     vec![
         Setting {
             name: "cleanup.policy",
@@ -90,7 +104,7 @@ fn quotas(longest: Duration) -> Vec<Setting> {
             rule: Rule::AtLeast { least: millis(retention), unsafe_below },
             why: format!(
                 "a count that is removed before its window ends is admitted again; the longest \
-                 window is {}",
+                 window is {}. Claims of ownership age as well, and are written anew only now and then",
                 words(longest)
             ),
         },
@@ -107,13 +121,15 @@ fn quotas(longest: Duration) -> Vec<Setting> {
             rule: Rule::AtLeast { least: millis(COMPACTION_LAG), unsafe_below: 0 },
             why: "a gateway should read its own record before a later one takes its place".into(),
         },
-        segments(retention),
+        closed_by_age,
+        closed_by_size,
     ]
 }
 
 fn account_cache(kafka: &Kafka, max_entry: u64) -> Vec<Setting> {
     let retention = millis(kafka.cache_retention);
     let record = (max_entry + AROUND_ANSWER).min(LARGEST_RECORD);
+    let [closed_by_age, closed_by_size] = segments(kafka.cache_retention);
     vec![
         Setting {
             name: "cleanup.policy",
@@ -140,7 +156,8 @@ fn account_cache(kafka: &Kafka, max_entry: u64) -> Vec<Setting> {
             why: "larger answers (`cache.max_entry`) would not reach the other gateways".into(),
         },
         stamped(Severity::Difference),
-        segments(kafka.cache_retention),
+        closed_by_age,
+        closed_by_size,
     ]
 }
 
@@ -183,16 +200,27 @@ fn stamped(severity: Severity) -> Setting {
     }
 }
 
-/// Only closed segments are compacted and removed, so they must not be open for long. An eighth
-/// keeps the files few.
-fn segments(retention: Duration) -> Setting {
+/// Of a topic that is compacted. Only closed segments are compacted and removed, so they must not
+/// be open for long. An eighth keeps the files few. Nor must they be large: compaction goes on to
+/// join what is left of them up to that size, and what is joined with newer records is as old as
+/// those, so that with little to keep nothing would ever be old enough to be removed.
+fn segments(retention: Duration) -> [Setting; 2] {
     let length = (retention / 8).clamp(HOUR, DAY);
-    Setting {
-        name: "segment.ms",
-        value: millis(length).to_string(),
-        rule: Rule::AtMost(millis(length)),
-        why: "only closed segments are compacted and removed".into(),
-    }
+    [
+        ("segment.ms", millis(length), "only closed segments are compacted and removed"),
+        (
+            "segment.bytes",
+            SEGMENT,
+            "compaction joins segments up to this size, and joined with newer records what has \
+             ended stays far beyond `retention.ms`",
+        ),
+    ]
+    .map(|(name, most, why)| Setting {
+        name,
+        value: most.to_string(),
+        rule: Rule::AtMost(most),
+        why: why.into(),
+    })
 }
 
 /// Copies that must have a record before it counts as written. With two, whatever one broker
@@ -238,89 +266,4 @@ fn words(duration: Duration) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of<'s>(settings: &'s [Setting], name: &str) -> &'s Setting {
-        settings.iter().find(|setting| setting.name == name).unwrap()
-    }
-
-    #[test]
-    fn counts_outlive_their_window_and_are_not_kept_much_longer() {
-        for (window, retention) in
-            [(0, DAY), (3600, DAY), (86_400, 30 * HOUR), (400 * 86_400, 500 * DAY)]
-        {
-            assert_eq!(quota_retention(Duration::from_secs(window)), retention);
-        }
-        let settings = quotas(DAY);
-        let retention = of(&settings, "retention.ms");
-        assert_eq!(retention.value, "108000000");
-        assert_eq!(retention.judge("108000000"), None);
-        assert_eq!(retention.judge("-1"), None);
-        assert_eq!(retention.judge("107999999"), Some(Severity::Difference));
-        // A rolling day may count for a sixtieth longer.
-        assert_eq!(retention.judge("87840000"), Some(Severity::Difference));
-        assert_eq!(retention.judge("87839999"), Some(Severity::Unsafe));
-    }
-
-    #[test]
-    fn a_policy_without_compaction_is_worse_than_one_without_deletion() {
-        let settings = quotas(DAY);
-        let policy = of(&settings, "cleanup.policy");
-        for (found, bad) in [
-            ("compact,delete", None),
-            ("delete,compact", None),
-            ("compact", Some(Severity::Difference)),
-            ("delete", Some(Severity::Unsafe)),
-        ] {
-            assert_eq!(policy.judge(found), bad, "{found}");
-        }
-    }
-
-    #[test]
-    fn one_copy_in_sync_will_do_only_where_there_is_one() {
-        for (replication, found, bad) in [
-            (1, "1", None),
-            (2, "1", Some(Severity::Unsafe)),
-            (3, "1", Some(Severity::Unsafe)),
-            (3, "2", None),
-            (5, "3", None),
-        ] {
-            assert_eq!(durable(replication, Topic::Quotas)[0].judge(found), bad);
-        }
-        let cache = durable(3, Topic::AccountCache);
-        assert_eq!(cache[0].judge("1"), Some(Severity::Difference));
-    }
-
-    #[test]
-    fn segments_close_often_enough_and_not_too_often() {
-        for (retention, segment) in [(HOUR, HOUR), (2 * DAY, 6 * HOUR), (400 * DAY, DAY)] {
-            let setting = segments(retention);
-            assert_eq!(setting.value, millis(segment).to_string());
-            assert_eq!(
-                setting.judge(&(millis(segment) + 1).to_string()),
-                Some(Severity::Difference)
-            );
-            assert_eq!(setting.judge("60000"), None);
-        }
-    }
-
-    #[test]
-    fn records_of_the_cache_are_bounded() {
-        let kafka = crate::journal::kafka::topics::testing::kafka();
-        let bytes = |max_entry| {
-            let settings = account_cache(&kafka, max_entry);
-            of(&settings, "max.message.bytes").value.clone()
-        };
-        assert_eq!(bytes(4 << 20), "4259840");
-        assert_eq!(bytes(256 << 20), "16777216");
-    }
-
-    #[test]
-    fn times_are_said_as_they_are_written() {
-        for (seconds, text) in [(0, "0s"), (90, "90s"), (60, "1m"), (5400, "90m"), (172_800, "2d")]
-        {
-            assert_eq!(words(Duration::from_secs(seconds)), text);
-        }
-    }
-}
+mod tests;

@@ -116,3 +116,34 @@ fn a_partition_is_given_away_only_with_nothing_on_its_way_and_can_be_taken_back(
     desk.write_all();
     desk.admitted(client);
 }
+
+#[test]
+fn an_owner_claims_anew_with_nothing_under_way_and_who_waits_goes_on_waiting() {
+    let mut desk = Desk::owning();
+    let early = desk.ask(strict(4));
+    desk.step(Event::Claim { nonce: 8 });
+    assert_eq!(desk.owner.role(), Role::Owning { epoch: 0 }, "it has not let go");
+    desk.step(Event::HandOver);
+    desk.step(Event::Claim { nonce: 8 });
+    assert_eq!(desk.owner.role(), Role::Owning { epoch: 0 }, "a use is on its way");
+    let late = desk.ask(strict(4));
+    desk.write_all();
+    desk.admitted(early);
+    desk.step(Event::Claim { nonce: 8 });
+    assert_eq!((desk.owner.place(), desk.answer(late)), (Place::Here, None));
+    desk.write_all();
+    assert!(matches!(desk.owner.role(), Role::Owning { epoch } if epoch > 0));
+    desk.admitted(late);
+    assert_eq!(desk.used(), 2);
+}
+
+#[test]
+fn an_owner_tells_a_claim_that_it_let_go_for_from_one_that_came_unasked() {
+    let mut desk = Desk::owning();
+    desk.step(Event::HandOver);
+    desk.write(foreign_claim());
+    assert_eq!(desk.owner.role(), Role::Out(Out::HandedOver));
+    let mut desk = Desk::owning();
+    desk.write(foreign_claim());
+    assert_eq!(desk.owner.role(), Role::Out(Out::Superseded));
+}
