@@ -121,7 +121,7 @@ pub(super) struct Restraint {
 }
 
 impl Restraint {
-    /// Another gateway has claimed, unasked, what this one owned.
+    /// Another gateway has claimed, unasked, what this one had taken by force.
     pub fn overruled(&mut self, now: Instant) {
         if self.last.is_some_and(|last| now.duration_since(last) >= FORGOTTEN) {
             self.times = 0;

@@ -225,7 +225,8 @@ impl Partition {
     /// next to nothing where that is the same as before.
     fn note(&self, owner: &Owner<Seat>) {
         if *self.role.borrow() != owner.role() {
-            if owner.role() == Role::Out(Out::Superseded) {
+            let by_force = matches!(self.claimed(), Some((_, ClaimReason::OwnerUnreachable)));
+            if by_force && owner.role() == Role::Out(Out::Superseded) {
                 self.restraint().overruled(Instant::now());
             }
             self.role.send_replace(owner.role());

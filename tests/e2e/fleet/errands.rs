@@ -109,12 +109,15 @@ async fn a_use_is_given_back_although_its_owner_changed_in_the_meantime() {
     // It stops: its partitions go to the other, while the backend has not answered yet.
     let mut stopping = fleet.gateways.pop().unwrap();
     stopping.terminate();
-    eventually("the other to have it", async || {
-        let view = fleet.gateways[0].view(&format!("/quotas/{second}")).await;
-        let mine = Fleet::name(&fleet.gateways[0]);
-        if view["owner"] == mine.as_str() { Ok(()) } else { Err(view) }
-    })
-    .await;
+    // As long as the one that stops has not heard of it, it writes down itself what is given back.
+    let mine = Fleet::name(&fleet.gateways[0]);
+    for gateway in [&fleet.gateways[0], &stopping] {
+        eventually("the other to have it", async || {
+            let view = gateway.view(&format!("/quotas/{second}")).await;
+            if view["owner"] == mine.as_str() { Ok(()) } else { Err(view) }
+        })
+        .await;
+    }
     // The new owner stands still for a moment: the one that stops must not be gone before it has
     // told it.
     fleet.gateways[0].process().signal("STOP");

@@ -69,11 +69,9 @@ async fn a_damaged_record_stops_its_accounts_and_no_others_also_after_a_restart(
 #[tokio::test(flavor = "multi_thread")]
 async fn two_gateways_of_one_name_are_told() {
     let bank = Bank::start().await;
-    let fleet = Fleet::start(Broker::shared(), &bank, 1, ROUTES).await;
-    let name = Fleet::name(&fleet.gateways[0]);
-    let _double = fleet.newcomer(|config| {
-        config.replace("advertise: ADDRESS:7443", &format!("advertise: \"{name}\""))
-    });
+    let mut fleet = Fleet::start(Broker::shared(), &bank, 1, ROUTES).await;
+    let host = fleet.gateways[0].address().to_string();
+    fleet.join_as(&host);
     eventually("the name to be told", async || {
         let told = fleet.gateways[0].view("/ready").await["degraded"].to_string();
         if told.contains("fleet.advertise") { Ok(()) } else { Err(told) }
