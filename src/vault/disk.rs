@@ -79,11 +79,18 @@ impl Disk {
         parts: Parts,
     ) -> Result<Self, VaultError> {
         let faults = Faults::default();
-        let table = open_complete(path, &faults)?;
+        let table = match open_complete(path, &faults) {
+            Ok(table) => Some(Arc::new(table)),
+            Err(error) if error.is_full_disk() => {
+                tracing::error!(%error, "the account cache begins in memory alone");
+                None
+            }
+            Err(error) => return Err(error),
+        };
         let shared = Arc::new(Shared {
             path: path.to_owned(),
             queue: Queue::new(queue_bound),
-            table: ArcSwapOption::from_pointee(table),
+            table: ArcSwapOption::new(table),
             ring: ArcSwap::from_pointee(ring),
             bound: AtomicU64::new(bound),
             epochs: parts.epochs,
@@ -278,7 +285,7 @@ fn open_complete(path: &Path, faults: &Faults) -> Result<Table, VaultError> {
     let complete = Complete::of(path);
     if path.exists() && !complete.is_marked() {
         tracing::warn!("the account cache on disk lacks a purge and starts empty");
-        set_aside(path).map_err(|why| table_error(path, &why))?;
+        set_aside(path).map_err(|why| table_error(path, why))?;
     }
     let table = open_or_start_over(path, faults)?;
     complete.mark();
@@ -305,11 +312,15 @@ pub(super) fn open_or_start_over(path: &Path, faults: &Faults) -> Result<Table, 
         .or_else(|error| (error.kind() == std::io::ErrorKind::NotFound).then_some(()).ok_or(error))
         .and_then(|()| std::fs::rename(path, &aside));
     moved.map_err(|error| VaultError::File { path: path.to_owned(), error })?;
-    Table::open(path, faults.clone()).map_err(|why| table_error(path, &why))
+    Table::open(path, faults.clone()).map_err(|why| table_error(path, why))
 }
 
-fn table_error(path: &Path, why: &TableError) -> VaultError {
-    VaultError::Table { path: path.to_owned(), why: why.to_string() }
+fn table_error(path: &Path, why: TableError) -> VaultError {
+    let path = path.to_owned();
+    match why {
+        TableError::Io(error) => VaultError::File { path, error },
+        why => VaultError::Table { path, why: why.to_string() },
+    }
 }
 
 /// Whether an error of the file system comes from what stands in the files.

@@ -9,6 +9,7 @@
 //! key, `epochs` what makes a purge final. In a fleet, `feed` brings every gateway what the others
 //! keep and purge.
 
+mod broken;
 mod change;
 mod complete;
 mod describe;
@@ -114,6 +115,15 @@ pub enum VaultError {
          answers until Kafka takes it, which is tried until it does"
     )]
     Owed,
+}
+
+impl VaultError {
+    /// Whether there was no room on the disk: that passes, and the rest of a gateway need not wait for
+    /// it.
+    fn is_full_disk(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::File { error, .. } if matches!(error.kind(), StorageFull | QuotaExceeded))
+    }
 }
 
 /// What the tiers share.

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::broken::Broken;
 use super::change::{Applied, Change, Put, Scope, TableError};
 use super::complete::Complete;
 use super::disk::{Shared, open_or_start_over};
@@ -20,11 +21,6 @@ const TOGETHER: usize = 256;
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How often what is over is looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
-/// Wait between two tries to use the disk again, the first and the longest.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
-/// Purges that a broken disk owes. With more, it owes them all: the table starts empty.
-const MOST_OWED: usize = 10_000;
 /// Longest wait for look-ups at the end.
 const LAST_LOOKUPS: Duration = Duration::from_secs(2);
 /// Longest wait for the store to catch up with moving its data.
@@ -42,17 +38,6 @@ pub(super) struct Writer {
     follower: Option<Follower>,
 }
 
-/// What is known of a disk at fault.
-struct Broken {
-    /// The table that failed. It must be let go of before it can be opened again, and lookups may
-    /// still hold it.
-    table: Option<Arc<Table>>,
-    /// Purges that could not be done. They are done before anybody reads the table again.
-    owed: Vec<Scope>,
-    retry: Instant,
-    wait: Duration,
-}
-
 /// Waits for look-ups that still read: only then are the files free for another process.
 fn let_go(mut table: Arc<Table>) {
     let until = Instant::now() + LAST_LOOKUPS;
@@ -68,9 +53,9 @@ fn let_go(mut table: Arc<Table>) {
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let (feed, table) = (shared.feed.clone(), shared.table.load_full());
-        let follower = feed.zip(table).map(|(feed, table)| Follower::new(feed, &table));
-        let mut writer =
-            Self { shared, unsynced: None, tidied: Instant::now(), broken: None, follower };
+        let follower = feed.map(|feed| Follower::new(feed, table.as_deref()));
+        let broken = table.is_none().then(|| Broken::from_the_start(&shared.path));
+        let mut writer = Self { shared, unsynced: None, tidied: Instant::now(), broken, follower };
         writer.as_follower(|follower, writer| follower.tidy(writer));
         writer
     }
@@ -304,24 +289,12 @@ impl Writer {
         self.shared.fault();
         self.unsynced = None;
         let table = self.shared.table.swap(None);
-        self.broken = Some(Broken {
-            table,
-            owed: Vec::new(),
-            retry: Instant::now() + FIRST_RETRY,
-            wait: FIRST_RETRY,
-        });
+        self.broken = Some(Broken::holding(table));
     }
 
     fn owe(&mut self, scope: Scope) {
         let Some(broken) = &mut self.broken else { return };
-        if broken.owed.is_empty() {
-            Complete::of(&self.shared.path).unmark();
-        }
-        if broken.owed.len() >= MOST_OWED {
-            broken.owed = vec![Scope::All];
-        } else if broken.owed != [Scope::All] {
-            broken.owed.push(scope);
-        }
+        broken.owe(scope, &self.shared.path);
     }
 
     /// Tries to get the disk back into use, now and then.
@@ -336,8 +309,7 @@ impl Writer {
                 self.as_follower(|follower, _| follower.lacks_something());
             }
             None => {
-                broken.wait = (broken.wait * 2).min(LONGEST_RETRY);
-                broken.retry = Instant::now() + broken.wait;
+                broken.wait_longer();
                 self.broken = Some(broken);
             }
         }

@@ -43,16 +43,20 @@ pub(in crate::vault) struct Follower {
 }
 
 impl Follower {
-    /// Takes up what the table remembers.
-    pub(in crate::vault) fn new(feed: Arc<Feed>, table: &Table) -> Self {
+    /// Takes up what the table remembers; without one, once there is one.
+    pub(in crate::vault) fn new(feed: Arc<Feed>, table: Option<&Table>) -> Self {
         let (answers, changes, wide) = Default::default();
-        let follower = Self { feed, answers, changes, wide, behind: false };
-        for key in table.owed().unwrap_or_default() {
-            if let Ok(scope) = purge_of(&key) {
-                follower.feed.owed().owe(&scope);
-            }
-        }
+        let behind = table.is_none();
+        let follower = Self { feed, answers, changes, wide, behind };
+        follower.take_up(table);
         follower
+    }
+
+    fn take_up(&self, table: Option<&Table>) {
+        let owed = table.and_then(|table| table.owed().ok());
+        for scope in owed.into_iter().flatten().filter_map(|key| purge_of(&key).ok()) {
+            self.feed.owed().owe(&scope);
+        }
     }
 
     pub(super) fn lanes(&mut self, source: Source) -> &mut HashMap<u32, Lane> {
@@ -235,6 +239,8 @@ impl Follower {
     fn catch_up(&mut self, writer: &mut Writer) {
         self.behind = false;
         self.again();
+        // Of an earlier process, if there was no table before.
+        self.take_up(writer.table().as_deref());
         let keys = self.feed.owed().keys();
         let owed = keys.into_iter().map(|key| Change::Note(Noted::Owed(key)));
         let _ = writer.change(owed.collect());

@@ -10,6 +10,7 @@ use pingora_cache::CacheKey;
 
 use crate::config::model::{CacheSettings, Secret};
 use crate::request::RouteId;
+use crate::testing::small_disk::SmallDisk;
 use crate::vault::change::{Change, Put};
 use crate::vault::key::{Place, Ticket};
 use crate::vault::layout::route_tag;
@@ -250,4 +251,33 @@ fn a_directory_that_can_t_be_used_is_said_at_the_start() {
     let error = Vault::open(&file, &settings(), clock, metrics).err().unwrap();
     assert!(matches!(error, VaultError::File { .. }), "{error}");
     assert!(error.to_string().contains("file"), "{error}");
+}
+
+#[tokio::test]
+async fn a_start_on_a_full_disk_goes_on_in_memory_and_later_believes_nothing_that_lacks_a_purge() {
+    let Some(disk) = SmallDisk::mount(96) else { return };
+    let directory = disk.path().join("state");
+    let opened = open(&directory, &settings());
+    opened.visit(key("1"), b"purged since").await;
+    opened.vault.flush().await;
+    opened.vault.close();
+    // As a purge that the disk did not take leaves it.
+    std::fs::remove_file(directory.join("cache.complete")).unwrap();
+    let filling = disk.fill();
+
+    let reborn = open(&directory, &settings());
+    assert!(!reborn.vault.stats().disk_available);
+    assert_eq!(reborn.kept(key("1")).await, None);
+    reborn.visit(key("2"), b"in memory").await;
+    assert_eq!(reborn.kept(key("2")).await.unwrap(), b"in memory");
+
+    std::fs::remove_file(filling).unwrap();
+    reborn.disk_is_back().await;
+    assert_eq!(reborn.kept(key("1")).await, None);
+    reborn.visit(key("3"), b"on disk").await;
+    reborn.vault.flush().await;
+    reborn.vault.close();
+    let last = open(&directory, &settings());
+    assert_eq!(last.kept(key("1")).await, None);
+    assert_eq!(last.kept(key("3")).await.unwrap(), b"on disk");
 }
