@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Whether memory stays flat: a steady load (wrk) for 20 minutes, with a reload that changes all endpoints and
-# a purge every ten seconds, and resident memory looked at every five. Before that, what fills is filled by two
+# a purge every ten seconds, and resident memory looked at every five. Before that, what fills is filled by five
 # minutes of load as fast as it goes. Passes if the mean of the last quarter
 # is no more than 5 % and 4 MiB above that of the second one, and nothing went wrong meanwhile; the exit
 # status says so. (`run.sh soak` is about what clients see; this is about memory.)
@@ -9,7 +9,7 @@
 #   WRITE=1 load-tests/soak.sh   and puts both into docs/
 #
 #   BIN=folder              where tollgate and demo-bank are; without it they are built
-#   WARM_UP=120             seconds of load as fast as it goes, before anything is looked at
+#   WARM_UP=300             seconds of load as fast as it goes, before anything is looked at
 #   MINUTES=20 RATE=500 CONNECTIONS=32 ACCOUNTS=500 (at a time: each minute some are new)
 #   FIRST_PORT=18600 OUTPUT=target/figures DOCS=docs KEEP=1 (leaves logs and state)
 set -euo pipefail

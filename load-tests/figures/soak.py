@@ -96,7 +96,7 @@ class Soak:
         ports |= {7111 + number: settings.port("second-bank") + number for number in range(7)}
         self.config = moved((HERE / "soak.yaml").read_text(), ports)
         self.load = Load(settings, stand, self.seconds)
-        self.warm_up = int(os.environ.get("WARM_UP") or 120)
+        self.warm_up = int(os.environ.get("WARM_UP") or 300)
         self.samples: list[Sample] = []
         self.reloads = self.purges = 0
         self.panics = 0.0
