@@ -89,10 +89,8 @@ fn check(kept: &[Kept], frame: Frame, limit: u64) -> Result<(), TestCaseError> {
     for last in kept {
         let shares_a_window = |other: &&Kept| match frame {
             Frame::Fixed { .. } => other.held.period == last.held.period,
-            Frame::Rolling { .. } => {
-                other.held.period.start <= last.held.period.start
-                    && other.held.period.ends > last.at
-            }
+            // One of the same period that was decided later is in a window that ends later.
+            Frame::Rolling { .. } => other.at <= last.at && other.held.period.ends > last.at,
         };
         let count = kept.iter().filter(shares_a_window).count() as u64;
         prop_assert!(count <= limit, "{count} of {limit} near {:?}", last.held.period);
