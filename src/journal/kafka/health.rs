@@ -78,8 +78,6 @@ impl Health {
     pub fn dated(&self, sent: i64, confirmed: i64, date: i64) {
         let ahead = (sent.saturating_sub(date)).max(0) + (confirmed.saturating_sub(date)).min(0);
         self.clock_ahead.store(ahead, Ordering::Relaxed);
-        // As exact as anybody can read it.
-        #[allow(clippy::cast_precision_loss)]
         let seconds = ahead as f64 / 1e3;
         self.metrics.record(Event::Journal(JournalEvent::ClockAhead { seconds }));
     }

@@ -5,17 +5,11 @@ use std::path::PathBuf;
 use std::slice::from_ref;
 
 use crate::broker::Broker;
-use crate::support::fleet::Fleet;
+use crate::support::fleet::{Fleet, one_rule};
 use crate::support::tls::{Authority, Hello, Signed, shake};
 use crate::support::wire::{metric, metric_becomes};
 use crate::support::{Bank, Tollgate, eventually};
 
-const ROUTES: &str = r#"
-quotas:
-  roomy: { per: [account], limit: 1000000, window: 24h }
-routes:
-  - { id: roomy, match: { path: "/roomy/{account}" }, authenticate: bank, account: path.account, quotas: [roomy], cluster: checking, rewrite: { path: /echo/fleet } }
-"#;
 const ANSWERED: &str = r#"tollgate_forwarded_total{outcome="answered"}"#;
 const UNREACHABLE: &str = r#"tollgate_claims_total{reason="owner_unreachable"}"#;
 const ENDS: &str = r#"tollgate_certificate_not_after_timestamp_seconds{use="fleet"}"#;
@@ -86,7 +80,7 @@ async fn shows(gateway: &Tollgate, signed: &Signed) {
 #[tokio::test(flavor = "multi_thread")]
 async fn gateways_change_to_another_authority_in_turn_and_requests_are_passed_on_throughout() {
     let bank = Bank::start().await;
-    let fleet = Fleet::start(Broker::shared(), &bank, 2, ROUTES).await;
+    let fleet = Fleet::start(Broker::shared(), &bank, 2, &one_rule("roomy", 1_000_000)).await;
     let token = bank.token("budget-app").await;
     let accounts = [fleet.account_of(0).await, fleet.account_of(1).await];
     let owners = fleet.owners().await;
@@ -142,7 +136,7 @@ async fn where_a_certificate_has_expired_logs_say_so_and_others_serve_its_accoun
     /// 2001.
     const LONG_AGO: u64 = 1_000_000_000;
     let bank = Bank::start().await;
-    let fleet = Fleet::start(Broker::shared(), &bank, 2, ROUTES).await;
+    let fleet = Fleet::start(Broker::shared(), &bank, 2, &one_rule("roomy", 1_000_000)).await;
     let token = bank.token("budget-app").await;
     let [first, second] = [fleet.account_of(0).await, fleet.account_of(1).await];
     let (asking, over) = (&fleet.gateways[0], &fleet.gateways[1]);

@@ -7,16 +7,10 @@ use futures::future::join_all;
 
 use crate::broker::Broker;
 use crate::link::{Link, Weather};
-use crate::support::fleet::Fleet;
+use crate::support::fleet::{Fleet, one_rule};
 use crate::support::wire::metric;
 use crate::support::{Bank, eventually, own_address};
 
-const ROUTES: &str = r#"
-quotas:
-  few: { per: [account], limit: 40, window: 24h }
-routes:
-  - { id: few, match: { path: "/few/{account}" }, authenticate: bank, account: path.account, quotas: [few], cluster: checking, rewrite: { path: /echo/fleet } }
-"#;
 /// For how long clients ask both sides of the cut.
 const CUT: Duration = Duration::from_secs(8);
 
@@ -29,7 +23,7 @@ async fn taken(fleet: &Fleet) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_sides_of_a_cut_take_an_account_from_each_other_seldom_and_never_serve_too_much() {
     let bank = Bank::start().await;
-    let mut fleet = Fleet::empty(Broker::shared(), &bank, ROUTES).await;
+    let mut fleet = Fleet::empty(Broker::shared(), &bank, &one_rule("few", 40)).await;
     let mut links = Vec::new();
     let mut names = Vec::new();
     for _ in 0..2 {

@@ -2,24 +2,17 @@
 
 use crate::broker::Broker;
 use crate::support::Bank;
-use crate::support::fleet::Fleet;
+use crate::support::fleet::{Fleet, one_rule};
 use crate::support::wire::metric;
 
 /// No name server knows it (RFC 6761 section 6.4).
 const NAMELESS: &str = "gateway.invalid:7443";
 const TAKEN: &str = "tollgate_claims_total{reason=\"owner_unreachable\"}";
 
-const ROUTES: &str = r#"
-quotas:
-  few: { per: [account], limit: 5, window: 24h }
-routes:
-  - { id: few, match: { path: "/few/{account}" }, authenticate: bank, account: path.account, quotas: [few], cluster: checking, rewrite: { path: /echo/fleet } }
-"#;
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_whose_name_is_not_found_is_replaced_by_whoever_is_asked() {
     let bank = Bank::start().await;
-    let mut fleet = Fleet::empty(Broker::shared(), &bank, ROUTES).await;
+    let mut fleet = Fleet::empty(Broker::shared(), &bank, &one_rule("few", 5)).await;
     fleet.join();
     fleet.join_as("gateway.invalid");
     let named = Fleet::name(&fleet.gateways[0]);

@@ -6,16 +6,9 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::broker::Broker;
-use crate::support::fleet::Fleet;
+use crate::support::fleet::{Fleet, one_rule};
 use crate::support::wire::metric_becomes;
 use crate::support::{Answer, Bank, Tollgate, eventually};
-
-const ROUTES: &str = r#"
-quotas:
-  daily: { per: [account], limit: 50, window: 24h }
-routes:
-  - { id: daily, match: { path: "/daily/{account}" }, authenticate: bank, account: path.account, quotas: [daily], cluster: checking, rewrite: { path: /echo/fleet } }
-"#;
 
 /// The commands that a text names.
 fn commands(text: &str) -> Vec<&str> {
@@ -42,7 +35,7 @@ async fn refused(gateway: &Tollgate) -> String {
 async fn a_reload_to_a_window_that_the_topic_does_not_outlive_is_refused() {
     let broker = Broker::own(&[]);
     let bank = Bank::start().await;
-    let fleet = Fleet::start(&broker, &bank, 1, ROUTES).await;
+    let fleet = Fleet::start(&broker, &bank, 1, &one_rule("daily", 50)).await;
     let gateway = &fleet.gateways[0];
     let written = fs::read_to_string(gateway.folder().join("tollgate.yaml")).unwrap();
     let longer = written.replace("window: 24h", "window: 30d");
@@ -92,7 +85,7 @@ async fn degraded(gateway: &Tollgate) -> String {
 async fn a_topic_that_has_become_unsafe_is_told_until_it_is_mended() {
     let broker = Broker::shared();
     let bank = Bank::start().await;
-    let fleet = Fleet::start(broker, &bank, 1, ROUTES).await;
+    let fleet = Fleet::start(broker, &bank, 1, &one_rule("daily", 50)).await;
     let gateway = &fleet.gateways[0];
     let written = fs::read_to_string(gateway.folder().join("tollgate.yaml")).unwrap();
     let (_, prefix) = written.split_once("topic_prefix: ").unwrap();

@@ -4,15 +4,8 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use crate::broker::Broker;
-use crate::support::fleet::Fleet;
+use crate::support::fleet::{Fleet, one_rule};
 use crate::support::{Bank, PATIENCE, Tollgate, eventually};
-
-const ROUTES: &str = r#"
-quotas:
-  roomy: { per: [account], limit: 1000000, window: 24h }
-routes:
-  - { id: roomy, match: { path: "/roomy/{account}" }, authenticate: bank, account: path.account, quotas: [roomy], cluster: checking, rewrite: { path: /echo/fleet } }
-"#;
 
 /// A record that nobody understands.
 async fn damage(broker: &Broker, fleet: &Fleet, partition: i32) {
@@ -40,7 +33,7 @@ async fn account(gateway: &Tollgate, partition: u64, there: bool) -> String {
 async fn a_damaged_record_stops_its_accounts_and_no_others_also_after_a_restart() {
     let (broker, bank) = (Broker::shared(), Bank::start().await);
     let token = bank.token("budget-app").await;
-    let mut fleet = Fleet::start(broker, &bank, 2, ROUTES).await;
+    let mut fleet = Fleet::start(broker, &bank, 2, &one_rule("roomy", 1_000_000)).await;
     damage(broker, &fleet, 3).await;
     let restarted = fleet.gateways.remove(0);
     restarted.terminate_and_wait().await;
@@ -69,7 +62,7 @@ async fn a_damaged_record_stops_its_accounts_and_no_others_also_after_a_restart(
 #[tokio::test(flavor = "multi_thread")]
 async fn two_gateways_of_one_name_are_told() {
     let bank = Bank::start().await;
-    let mut fleet = Fleet::start(Broker::shared(), &bank, 1, ROUTES).await;
+    let mut fleet = Fleet::start(Broker::shared(), &bank, 1, &one_rule("roomy", 1_000_000)).await;
     let host = fleet.gateways[0].address().to_string();
     fleet.join_as(&host);
     eventually("the name to be told", async || {

@@ -13,6 +13,15 @@ use crate::broker::Broker;
 /// Partitions of a test's topics.
 pub const PARTITIONS: u32 = 6;
 
+/// A strict rule of so many uses a day for each account, and the route `/NAME/ACCOUNT` that asks it.
+pub fn one_rule(name: &str, limit: u32) -> String {
+    format!(
+        "quotas:\n  {name}: {{ per: [account], limit: {limit}, window: 24h }}\nroutes:\n  \
+         - {{ id: {name}, match: {{ path: \"/{name}/{{account}}\" }}, authenticate: bank, account: path.account, \
+         quotas: [{name}], cluster: checking, rewrite: {{ path: /echo/fleet }} }}\n"
+    )
+}
+
 /// Gateways that count together.
 pub struct Fleet {
     pub gateways: Vec<Tollgate>,
