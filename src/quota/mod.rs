@@ -8,6 +8,7 @@
 mod charge;
 mod claims;
 mod errand;
+mod gatherer;
 mod giving;
 mod ledger;
 mod local;

@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::claims::Restraint;
+use super::gatherer::Gatherer;
 use super::local::Local;
 use super::others::{Others, SUCCESSOR};
 use super::owner::{Ask, Bounds, Effect, Event, Now, Out, Owner, Place, Role};
@@ -22,8 +24,16 @@ use crate::request::{Clock, UnixMillis, since_boot};
 
 /// Time between looks at silence, at what waits to be sent and at a claim that failed.
 pub(super) const TICK: Duration = Duration::from_millis(250);
-/// How long uses gather that nobody waits for, at most.
-const GATHER: Duration = Duration::from_millis(10);
+
+/// What all partitions work with.
+#[derive(Clone)]
+pub(super) struct Means {
+    pub journal: Arc<dyn Journal>,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
+    pub others: Arc<Others>,
+    pub gatherer: Arc<Gatherer>,
+}
 
 /// One partition.
 pub(super) struct Partition {
@@ -31,8 +41,7 @@ pub(super) struct Partition {
     name: Arc<str>,
     owner: Mutex<Owner<Seat>>,
     pub local: Mutex<Local>,
-    journal: Arc<dyn Journal>,
-    clock: Arc<dyn Clock>,
+    means: Means,
     /// Requests come on other runtimes, which may end first.
     runtime: Handle,
     role: watch::Sender<Role>,
@@ -42,8 +51,6 @@ pub(super) struct Partition {
     replayed: AtomicBool,
     /// When and why it was claimed last.
     claimed: Mutex<Option<(UnixMillis, ClaimReason)>>,
-    metrics: Arc<Metrics>,
-    others: Arc<Others>,
     /// A take-over is under way.
     taking: AtomicBool,
     restraint: Mutex<Restraint>,
@@ -55,30 +62,19 @@ pub(super) struct Partition {
 }
 
 impl Partition {
-    pub fn new(
-        number: u32,
-        name: &Arc<str>,
-        bounds: Bounds,
-        journal: &Arc<dyn Journal>,
-        clock: &Arc<dyn Clock>,
-        metrics: &Arc<Metrics>,
-        others: &Arc<Others>,
-    ) -> Arc<Self> {
+    pub fn new(number: u32, name: &Arc<str>, bounds: Bounds, means: &Means) -> Arc<Self> {
         Arc::new(Self {
             number,
             name: Arc::clone(name),
             owner: Mutex::new(Owner::new(Arc::clone(name), bounds)),
             local: Mutex::default(),
-            journal: Arc::clone(journal),
-            clock: Arc::clone(clock),
+            means: means.clone(),
             runtime: Handle::current(),
             role: watch::Sender::new(Role::Out(Out::Idle)),
             place: watch::Sender::new(Place::Nowhere),
-            share: journal.share(),
+            share: means.journal.share(),
             replayed: AtomicBool::new(false),
             claimed: Mutex::default(),
-            metrics: Arc::clone(metrics),
-            others: Arc::clone(others),
             taking: AtomicBool::new(false),
             restraint: Mutex::default(),
             nonces: Mutex::default(),
@@ -94,7 +90,7 @@ impl Partition {
 
     /// The wall clock.
     pub fn wall(&self) -> UnixMillis {
-        self.clock.now()
+        self.means.clock.now()
     }
 
     /// What the gateway is to the partition, as it changes.
@@ -167,7 +163,7 @@ impl Partition {
     }
 
     fn now(&self) -> Now {
-        Now { wall: self.clock.now(), steady: since_boot() }
+        Now { wall: self.means.clock.now(), steady: since_boot() }
     }
 
     /// Asks for one use each. All enter under one lock, so that requests that need the same
@@ -212,12 +208,16 @@ impl Partition {
     }
 
     fn follow_up(self: &Arc<Self>, effects: Vec<Effect<Seat>>) {
+        let mut records = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Append(record) => self.append(record),
+                Effect::Append(record) => records.push(record),
                 Effect::Answer(seat, answer) => seat.deliver(self, answer),
-                Effect::Gather => self.flush_soon(),
+                Effect::Gather => self.means.gatherer.note(self.number),
             }
+        }
+        if !records.is_empty() {
+            self.append(records);
         }
     }
 
@@ -244,26 +244,20 @@ impl Partition {
         }
     }
 
-    /// All partitions flush at the same moments, so that what they gathered shares one durable
-    /// write.
-    fn flush_soon(self: &Arc<Self>) {
+    fn append(self: &Arc<Self>, records: Vec<Record>) {
         let this = Arc::clone(self);
-        let passed = since_boot().subsec_nanos() % GATHER.subsec_nanos();
         self.runtime.spawn(async move {
-            tokio::time::sleep(GATHER.saturating_sub(Duration::from_nanos(passed.into()))).await;
-            this.step([Event::Flush]);
+            join_all(records.into_iter().map(|record| this.append_one(record))).await;
         });
     }
 
     /// A confirmed append needs no notice: the owner waits to read the record back.
-    fn append(self: &Arc<Self>, record: Record) {
-        let this = Arc::clone(self);
-        self.runtime.spawn(async move {
-            let Err(error) = this.journal.append(this.number, record.clone()).await else { return };
-            tracing::debug!(partition = this.number, %error, "a record was not confirmed");
-            let ambiguous = error.is_ambiguous();
-            this.set_error(Some(error));
-            this.step([if ambiguous { Event::Unsure(record) } else { Event::NotWritten(record) }]);
-        });
+    async fn append_one(self: &Arc<Self>, record: Record) {
+        let appended = self.means.journal.append(self.number, record.clone()).await;
+        let Err(error) = appended else { return };
+        tracing::debug!(partition = self.number, %error, "a record was not confirmed");
+        let ambiguous = error.is_ambiguous();
+        self.set_error(Some(error));
+        self.step([if ambiguous { Event::Unsure(record) } else { Event::NotWritten(record) }]);
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 use super::charge::Charge;
 use super::others::Others;
 use super::owner::{Answer, Bounds, Event, Out, Place, Role};
-use super::partition::Partition;
+use super::partition::{Means, Partition};
 use super::remote::DELIVERY;
 use super::reservation::limit_state;
 use super::view::{BucketView, PartitionView};
@@ -127,15 +127,21 @@ impl Quotas {
         let Patience { silence, hand_over, .. } = patience;
         let others = Arc::new(Others::new(fleet));
         let bounds = Bounds { silence, hand_over, entries };
-        let partitions: Vec<_> = (0..count)
-            .map(|number| {
-                Partition::new(number, &name, bounds, &journal, &clock, &metrics, &others)
-            })
-            .collect();
+        let gatherer = Arc::default();
+        let means = Means { journal, clock, metrics, others, gatherer };
+        let partitions: Vec<_> =
+            (0..count).map(|number| Partition::new(number, &name, bounds, &means)).collect();
         let mut tasks: Vec<_> = partitions
             .iter()
             .map(|partition| tokio::spawn(Arc::clone(partition).follow(patience.renewal)))
             .collect();
+        let Means { journal, metrics, others, gatherer, .. } = means;
+        let gathered = partitions.clone();
+        tasks.push(tokio::spawn(gatherer.run(move |number| {
+            if let Some(partition) = gathered.get(number as usize) {
+                partition.step([Event::Flush]);
+            }
+        })));
         let swept = sweep_for_ever(partitions.clone(), Arc::clone(&journal), patience.sweep);
         tasks.push(tokio::spawn(swept));
         // From here on dropping it ends the tasks.

@@ -47,10 +47,10 @@ impl Partition {
 
     async fn open_tail(&self) -> Result<Tail, JournalError> {
         let from = self.owner().ledger().next();
-        match self.journal.tail(self.number, from).await {
+        match self.means.journal.tail(self.number, from).await {
             Err(JournalError::Restarted { .. }) => {
                 self.forget_all(from);
-                self.journal.tail(self.number, 0).await
+                self.means.journal.tail(self.number, 0).await
             }
             opened => opened,
         }
@@ -102,7 +102,7 @@ impl Partition {
     /// In this order: what the journal has delivered by then and is not in the tail any more has
     /// been taken in.
     fn note_replayed(&self, tail: &Tail) {
-        if !self.is_replayed() && self.journal.is_replayed(self.number) && tail.is_empty() {
+        if !self.is_replayed() && self.means.journal.is_replayed(self.number) && tail.is_empty() {
             self.replayed.store(true, Ordering::Release);
         }
     }
@@ -143,10 +143,10 @@ impl Partition {
     /// other's claims for its own.
     fn look_for_namesake(&self, claim: &Claim) {
         let own = self.nonces.lock().unwrap_or_else(PoisonError::into_inner).contains(&claim.nonce);
-        if own || claim.owner != self.name || !self.others.is_fleet() || !self.is_replayed() {
+        if own || claim.owner != self.name || !self.means.others.is_fleet() || !self.is_replayed() {
             return;
         }
-        if self.others.note_namesake() {
+        if self.means.others.note_namesake() {
             tracing::error!(
                 partition = self.number,
                 name = &*self.name,
@@ -160,7 +160,7 @@ impl Partition {
     fn forget(self: &Arc<Self>, ended: UnixMillis) {
         let this = Arc::clone(self);
         self.runtime.spawn(async move {
-            match this.journal.forget(this.number, ended).await {
+            match this.means.journal.forget(this.number, ended).await {
                 Ok(records) => {
                     tracing::debug!(partition = this.number, records, "ended periods removed");
                 }

@@ -34,11 +34,11 @@ impl Partition {
     /// Claims the partition once its owner has finished what is under way, so that nothing of that
     /// becomes void.
     pub fn claim_from(self: &Arc<Self>, owner: Arc<str>, reason: ClaimReason) {
-        if !self.others.is_fleet() {
+        if !self.means.others.is_fleet() {
             return self.claim(reason);
         }
         self.take_once(|this| async move {
-            remote::let_go(&this.others, &owner, this.number).await;
+            remote::let_go(&this.means.others, &owner, this.number).await;
             this.claim(reason);
         });
     }
@@ -72,7 +72,7 @@ impl Partition {
     /// Has the owner write down what this gateway admitted or gave back and can't write itself.
     pub fn deliver_leftovers(self: &Arc<Self>) {
         let Place::There { owner, .. } = self.place_now() else { return };
-        if !self.others.reaches(&owner) {
+        if !self.means.others.reaches(&owner) {
             return;
         }
         // Before they are taken out: whoever asks whether all is written never sees them nowhere.
@@ -84,7 +84,7 @@ impl Partition {
         }
         let this = Arc::clone(self);
         self.runtime.spawn(async move {
-            remote::deliver(&this.others, &this, &owner, uses).await;
+            remote::deliver(&this.means.others, &this, &owner, uses).await;
             this.deliveries.fetch_sub(1, Ordering::AcqRel);
         });
     }
@@ -97,9 +97,9 @@ impl Partition {
     /// Claims the partition.
     pub fn claim(self: &Arc<Self>, reason: ClaimReason) {
         tracing::info!(partition = self.number, reason = reason.word(), "claiming a partition");
-        self.metrics.record(Happening::Claimed { reason });
+        self.means.metrics.record(Happening::Claimed { reason });
         *self.claimed.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((self.clock.now(), reason));
+            Some((self.means.clock.now(), reason));
         let nonce = uuid::Uuid::new_v4().as_u128();
         self.nonces.lock().unwrap_or_else(PoisonError::into_inner).push(nonce);
         self.step([Event::Claim { nonce }]);
