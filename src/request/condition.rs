@@ -2,12 +2,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use cel::{Context, Program, Value};
+use cel::{Context, IdedExpr, Program, Value};
 use http::{HeaderMap, HeaderName, header};
 
 use super::{Caller, Facts, ValueSource};
 use reads::Reads;
 
+mod functions;
 mod reads;
 
 /// A CEL expression over a request, compiled once: `'transfers' in caller.scopes`,
@@ -20,7 +21,7 @@ mod reads;
 #[derive(Clone)]
 pub struct Condition {
     source: Arc<str>,
-    program: Arc<Program>,
+    expression: Arc<IdedExpr>,
     reads: Arc<Reads>,
 }
 
@@ -65,10 +66,12 @@ impl Condition {
         let program = Program::compile(source)
             .map_err(|errors| ConditionError::Syntax(errors.to_string()))?;
         let reads = Arc::new(Reads::of(program.expression())?);
-        let condition = Self { source: source.into(), program: Arc::new(program), reads };
-        if !condition.reads.any {
+        let mut expression = program.expression().clone();
+        functions::compile_patterns(&mut expression)?;
+        let condition = Self { source: source.into(), expression: Arc::new(expression), reads };
+        if !condition.reads.any() {
             // It gives the same for every request, so what it gives is known now.
-            condition.evaluate(&Context::default())?;
+            condition.evaluate(&functions::context())?;
         }
         Ok(condition)
     }
@@ -87,71 +90,81 @@ impl Condition {
     /// Whether it holds for this request. The caller decides what an error means: access refuses,
     /// a quota counts.
     pub fn holds(&self, facts: &Facts<'_>) -> Result<bool, ConditionError> {
-        let mut context = Context::default();
-        context.add_variable_from_value("route", facts.route.as_str());
-        context.add_variable_from_value("account", facts.account.map_or("", |a| a.as_str()));
-        if self.reads.request {
+        let mut context = functions::context();
+        if self.reads.route {
+            context.add_variable_from_value("route", facts.route.as_str());
+        }
+        if self.reads.account {
+            context.add_variable_from_value("account", facts.account.map_or("", |a| a.as_str()));
+        }
+        if !self.reads.request.is_empty() {
             context.add_variable_from_value("request", self.request_value(facts));
         }
-        if self.reads.caller {
+        if !self.reads.caller.is_empty() {
             context.add_variable_from_value("caller", self.caller_value(facts.caller));
         }
         self.evaluate(&context)
     }
 
     fn evaluate(&self, context: &Context<'_, '_>) -> Result<bool, ConditionError> {
-        match self.program.execute(context) {
+        match Value::resolve(&self.expression, context) {
             Ok(Value::Bool(answer)) => Ok(answer),
             Ok(_) => Err(ConditionError::NotBoolean),
             Err(error) => Err(ConditionError::Failed(error.to_string())),
         }
     }
 
+    /// Of `request` what is read: the rest would be made for nothing.
     fn request_value(&self, facts: &Facts<'_>) -> HashMap<String, Value> {
         let head = facts.head;
-        let mut request: HashMap<String, Value> = HashMap::from([
-            ("method".into(), head.method.as_str().into()),
-            ("path".into(), head.path.decoded.as_str().into()),
-            ("host".into(), head.host.as_str().into()),
-            ("address".into(), head.address.to_string().into()),
-        ]);
-        if self.reads.headers {
-            let names = facts.headers.keys();
-            let headers: HashMap<String, Value> = names
-                .map(|name| (name.as_str().into(), joined(facts.headers, name).into()))
-                .collect();
-            request.insert("headers".into(), headers.into());
-        }
-        if self.reads.query {
-            let query: HashMap<String, Value> =
-                head.query_pairs().map(|(key, value)| (key, value.into())).collect();
-            request.insert("query".into(), query.into());
-        }
-        request
+        let value = |member: &str| match member {
+            "method" => head.method.as_str().into(),
+            "path" => head.path.decoded.as_str().into(),
+            "host" => head.host.as_str().into(),
+            "address" => head.address.to_string().into(),
+            "headers" => self.headers_value(facts.headers).into(),
+            "query" => query_value(facts).into(),
+            _ => Value::Null,
+        };
+        let members = self.reads.request.iter();
+        members.map(|member| ((*member).to_owned(), value(member))).collect()
     }
 
-    fn caller_value(&self, caller: Option<&Caller>) -> HashMap<String, Value> {
-        let scopes: Vec<Value> = caller
-            .map(|caller| caller.scopes.iter().map(|scope| Value::from(&**scope)).collect())
-            .unwrap_or_default();
-        let mut value: HashMap<String, Value> = HashMap::from([
-            ("client".into(), caller.map_or("", |caller| &caller.client).into()),
-            (
-                "subject".into(),
-                caller.and_then(|caller| caller.subject.as_deref()).unwrap_or("").into(),
-            ),
-            ("scopes".into(), Value::List(Arc::new(scopes))),
-        ]);
-        if self.reads.claims {
-            let claims: HashMap<String, Value> = caller
-                .map(|caller| {
-                    caller.claims.iter().map(|(k, v)| (k.clone(), cel_value(v))).collect()
-                })
-                .unwrap_or_default();
-            value.insert("claims".into(), claims.into());
+    fn headers_value(&self, headers: &HeaderMap) -> HashMap<String, Value> {
+        let value = |name: &HeaderName| (name.as_str().to_owned(), joined(headers, name).into());
+        if self.reads.every_header {
+            return headers.keys().map(value).collect();
         }
-        value
+        let named = self.reads.named.iter().filter_map(|source| match source {
+            ValueSource::Header(name) => Some(name),
+            _ => None,
+        });
+        named.filter(|name| headers.contains_key(*name)).map(value).collect()
     }
+
+    /// Of `caller` what is read.
+    fn caller_value(&self, caller: Option<&Caller>) -> HashMap<String, Value> {
+        let value = |member: &str| match member {
+            "client" => caller.map_or("", |caller| &caller.client).into(),
+            "subject" => caller.and_then(|caller| caller.subject.as_deref()).unwrap_or("").into(),
+            "scopes" => {
+                let scopes = caller.into_iter().flat_map(|caller| caller.scopes.iter());
+                Value::List(Arc::new(scopes.map(|scope| Value::from(&**scope)).collect()))
+            }
+            "claims" => {
+                let claims = caller.into_iter().flat_map(|caller| caller.claims.iter());
+                let claims = claims.map(|(name, value)| (name.clone(), cel_value(value)));
+                claims.collect::<HashMap<String, Value>>().into()
+            }
+            _ => Value::Null,
+        };
+        let members = self.reads.caller.iter();
+        members.map(|member| ((*member).to_owned(), value(member))).collect()
+    }
+}
+
+fn query_value(facts: &Facts<'_>) -> HashMap<String, Value> {
+    facts.head.query_pairs().map(|(key, value)| (key, value.into())).collect()
 }
 
 fn joined(headers: &HeaderMap, name: &HeaderName) -> String {

@@ -32,7 +32,8 @@ and nothing that is written is ever ignored.
 - **Conditions** are [CEL](https://cel.dev) over `request` (`method`, `path`, `host`, `address`,
   `headers`, `query`), `caller` (`client`, `subject`, `scopes`, `claims`), `account` and `route`:
   `request.headers['x-idempotency-key'] != ''`. `'x' in request.headers` is true of an empty field
-  too. A request that has such a field or parameter twice is refused.
+  too; `isIP(text)` says whether a text is an IPv4 or IPv6 address; all other functions are CEL's own.
+  A request that has such a field or parameter twice is refused.
 - **Reload**: the file, what it includes, and the secrets, keys and certificates that it names are
   watched. A change that is right is swapped in whole; one that is wrong, or that needs a restart,
   changes nothing and says why.

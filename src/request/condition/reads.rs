@@ -1,25 +1,28 @@
+use std::collections::BTreeSet;
+
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 use http::HeaderName;
 
-use super::ConditionError;
+use super::{ConditionError, functions};
 use crate::request::ValueSource;
 
 const VARIABLES: [&str; 4] = ["request", "caller", "account", "route"];
 const REQUEST_MEMBERS: [&str; 6] = ["method", "path", "host", "address", "headers", "query"];
 const CALLER_MEMBERS: [&str; 4] = ["client", "subject", "scopes", "claims"];
 
-/// What an expression reads: of the variables, the others are not built.
+/// What an expression reads: the rest is not made for it.
 #[derive(Default)]
 pub(super) struct Reads {
-    /// Anything at all.
-    pub any: bool,
-    pub headers: bool,
-    pub query: bool,
-    pub request: bool,
-    pub claims: bool,
-    pub caller: bool,
+    /// Members of `request`.
+    pub request: BTreeSet<&'static str>,
+    /// Members of `caller`.
+    pub caller: BTreeSet<&'static str>,
+    pub account: bool,
+    pub route: bool,
     /// Header fields and query parameters whose names stand in it.
     pub named: Vec<ValueSource>,
+    /// Header fields also by names that it finds elsewhere.
+    pub every_header: bool,
     /// Parameters also by names that it finds in the request.
     pub every_parameter: bool,
 }
@@ -33,6 +36,11 @@ impl Reads {
         let mut walk = Walk::default();
         walk.expression(expression)?;
         Ok(walk.reads)
+    }
+
+    /// Whether it reads anything of a request at all.
+    pub fn any(&self) -> bool {
+        self.account || self.route || !self.request.is_empty() || !self.caller.is_empty()
     }
 }
 
@@ -62,12 +70,11 @@ impl Walk {
             },
             Expr::Call(call) => match self.lookup(call) {
                 Some((map, name)) => self.named(map, name),
-                None => call
-                    .target
-                    .iter()
-                    .map(|target| &**target)
-                    .chain(&call.args)
-                    .try_for_each(|e| self.expression(e)),
+                None => {
+                    function(&call.func_name)?;
+                    let parts = call.target.iter().map(|target| &**target);
+                    parts.chain(&call.args).try_for_each(|e| self.expression(e))
+                }
             },
             Expr::List(list) => list.elements.iter().try_for_each(|e| self.expression(e)),
             Expr::Map(map) => map.entries.iter().try_for_each(|entry| self.entry(&entry.expr)),
@@ -125,18 +132,16 @@ impl Walk {
     }
 
     fn named(&mut self, map: Map, name: &str) -> Result<(), ConditionError> {
-        self.reads.any = true;
-        self.reads.request = true;
         let source = match map {
             Map::Headers => {
-                self.reads.headers = true;
+                self.reads.request.insert("headers");
                 let header = HeaderName::from_bytes(name.as_bytes()).ok();
                 let header = header.filter(|header| header.as_str() == name);
                 let absent = || ConditionError::NoHeader { name: name.to_owned() };
                 ValueSource::Header(header.ok_or_else(absent)?)
             }
             Map::Query => {
-                self.reads.query = true;
+                self.reads.request.insert("query");
                 ValueSource::Query(name.into())
             }
         };
@@ -148,26 +153,31 @@ impl Walk {
         if self.is_bound(name) {
             return Ok(());
         }
-        self.reads.any = true;
-        let members: &[&str] = match name {
+        let members: &[&'static str] = match name {
             "request" => &REQUEST_MEMBERS,
             "caller" => &CALLER_MEMBERS,
-            "account" | "route" => return Ok(()),
+            "account" => {
+                self.reads.account = true;
+                return Ok(());
+            }
+            "route" => {
+                self.reads.route = true;
+                return Ok(());
+            }
             _ => return Err(unknown(name.to_owned(), &VARIABLES)),
         };
         if let Some(member) = member.filter(|member| !members.contains(member)) {
             return Err(unknown(format!("{name}.{member}"), members));
         }
         // Without a member (`caller == x`, `request['path']`) all of it may be read.
-        let reads = |wanted: &str| member.is_none_or(|member| member == wanted);
+        let read = members.iter().filter(|one| member.is_none_or(|member| member == **one));
         if name == "request" {
-            self.reads.request = true;
-            self.reads.headers |= reads("headers");
-            self.reads.query |= reads("query");
-            self.reads.every_parameter |= reads("query");
+            self.reads.request.extend(read);
+            let whole = |map: &str| member.is_none_or(|member| member == map);
+            self.reads.every_header |= whole("headers");
+            self.reads.every_parameter |= whole("query");
         } else {
-            self.reads.caller = true;
-            self.reads.claims |= reads("claims");
+            self.reads.caller.extend(read);
         }
         Ok(())
     }
@@ -175,6 +185,15 @@ impl Walk {
     fn is_bound(&self, name: &str) -> bool {
         self.bound.iter().any(|bound| bound == name)
     }
+}
+
+/// Operators and the rest of what macros become are no names.
+fn function(name: &str) -> Result<(), ConditionError> {
+    let named = name.starts_with(|first: char| first.is_ascii_alphabetic());
+    if named && !functions::NAMES.contains(&name) {
+        return Err(unknown(name.to_owned(), &functions::NAMES));
+    }
+    Ok(())
 }
 
 fn unknown(name: String, known: &[&str]) -> ConditionError {

@@ -17,7 +17,7 @@ quotas:
     per: [account, client]
     limit: 4
     window: 24h
-    when: "!('x-fapi-customer-ip-address' in request.headers) || !request.headers['x-fapi-customer-ip-address'].matches('^([0-9]{1,3}([.][0-9]{1,3}){3}|[0-9A-Fa-f]{0,4}(:[0-9A-Fa-f]{0,4}){2,7}(([.][0-9]{1,3}){3})?)$')"
+    when: "!('x-fapi-customer-ip-address' in request.headers) || !isIP(request.headers['x-fapi-customer-ip-address'])"
 routes:
   - id: summary
     match: { path: "/accounts/{account}/summary", methods: [GET] }
