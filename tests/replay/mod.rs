@@ -14,10 +14,11 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The paths that have budgets: a name, and what is asked.
-pub const WORKS: [(&str, &str); 3] = [
+pub const WORKS: [(&str, &str); 4] = [
     ("proxied without policies", "/plain/1"),
     ("proxied with everything on", "/full/1"),
     ("answered from the cache", "/cached/1"),
+    ("the same, counted under a condition", "/conditional/1"),
 ];
 
 /// All that a gateway needs to be asked, but the gateway.
@@ -69,14 +70,17 @@ fn configuration(folder: &Path, port: u16, issuer: &str, backend: u16) -> Value 
         } },
         "clusters": { "backend": { "endpoints": [format!("127.0.0.1:{backend}")] } },
         "rates": { "generous": { "per": ["client"], "rate": "1000000/s", "burst": 1_000_000 } },
-        "quotas": { "generous": {
-            "per": ["account", "client"], "limit": 1_000_000_000, "window": "24h",
-            "accuracy": { "fast": 1_000_000 },
-        } },
+        "quotas": {
+            "generous": quota(json!({})),
+            "unattended": quota(json!({
+                "when": "!('x-customer' in request.headers) || !isIP(request.headers['x-customer'])",
+            })),
+        },
         "routes": [
-            route("full", json!({ "cluster": "backend" })),
-            route("cached", json!({
-                "cluster": "backend", "cache": { "fresh": "1h", "visible_to": "client" },
+            route("full", json!({})),
+            route("cached", json!({ "cache": { "fresh": "1h", "visible_to": "client" } })),
+            route("conditional", json!({
+                "cache": { "fresh": "1h", "visible_to": "client" }, "quotas": ["unattended"],
             })),
             {
                 "id": "plain", "match": { "path": "/plain/{any}" },
@@ -88,14 +92,26 @@ fn configuration(folder: &Path, port: u16, issuer: &str, backend: u16) -> Value 
 
 /// With everything on.
 fn route(id: &str, more: Value) -> Value {
-    let mut route = json!({
+    let route = json!({
         "id": id, "match": { "path": format!("/{id}/{{account}}") },
         "authenticate": "bank", "scopes": ["accounts:read"], "rates": ["generous"],
-        "account": "path.account", "quotas": ["generous"],
+        "account": "path.account", "quotas": ["generous"], "cluster": "backend",
     });
-    let (Value::Object(route), Value::Object(more)) = (&mut route, more) else { unreachable!() };
-    route.extend(more);
-    Value::Object(std::mem::take(route))
+    with(route, more)
+}
+
+fn quota(more: Value) -> Value {
+    let quota = json!({
+        "per": ["account", "client"], "limit": 1_000_000_000, "window": "24h",
+        "accuracy": { "fast": 1_000_000 },
+    });
+    with(quota, more)
+}
+
+fn with(mut one: Value, more: Value) -> Value {
+    let (Value::Object(members), Value::Object(more)) = (&mut one, more) else { unreachable!() };
+    members.extend(more);
+    one
 }
 
 /// Answers every request at once, and allocates nothing for it.
