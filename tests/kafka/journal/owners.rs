@@ -53,13 +53,14 @@ async fn a_gateway_starts_beside_a_damaged_partition_and_says_what_is_wrong() {
     let site = Site::new(Broker::shared(), 2).await;
     let offset = site.write(0, b"key", Some(&[9, 9, 9])).await;
     let quotas = site.quotas("one:7443", Patience::default()).await;
-    until("the other partition is owned", || quotas.unready().is_empty()).await;
+    let owned = || quotas.partitions().iter().map(|view| view.owner.is_some()).collect::<Vec<_>>();
+    until("the other partition is owned", || owned() == [false, true]).await;
     until("the damage is told", || !quotas.degraded().is_empty()).await;
+    assert_eq!(quotas.unready(), [""; 0]);
     let wrong = quotas.degraded().join("\n");
     let place = format!("offset {offset} of partition 0");
     assert!(wrong.contains(&place) && wrong.contains("version 9"), "{wrong}");
-    let owned: Vec<_> = quotas.partitions().iter().map(|view| view.owner.is_some()).collect();
-    assert_eq!(owned, [false, true]);
+    assert_eq!(owned(), [false, true]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
